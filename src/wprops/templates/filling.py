@@ -1,0 +1,220 @@
+"""The filling engine: one bin lookup per event, then an outer product.
+
+An event adds ``component[k] * variation[v]`` to every (k, v) of its cell: six
+helicity components times all weight variations cost one pass over memory that
+is contiguous in v. Only occupied cells are stored, so a chunk of events returns
+a compact `Block` instead of the dense array of all templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wprops.errors import TemplateError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Sums of weights in the occupied cells of a set of templates.
+
+    Attributes
+    ----------
+    cells : ndarray of int64, shape (n,)
+        Flat indices of the occupied cells, ascending.
+    n_cells : int
+        Number of cells, occupied or not.
+    components, labels : tuple of str
+        Names of the components and of the weight variations, nominal first.
+    sums : ndarray, shape (n, n_components, n_labels)
+        Sums of weights.
+    products : ndarray, shape (n, n_components (n_components + 1) / 2)
+        Sums over events of the products of the nominal weights of two
+        components, upper triangle row by row: the covariance of templates that
+        are filled by the same events.
+    entries : ndarray of int64, shape (n,)
+        Numbers of events.
+    """
+
+    cells: NDArray[np.int64]
+    n_cells: int
+    components: tuple[str, ...]
+    labels: tuple[str, ...]
+    sums: NDArray[np.float64]
+    products: NDArray[np.float64]
+    entries: NDArray[np.int64]
+
+    def __add__(self, other: Block) -> Block:
+        """Add two blocks of the same templates; raises TemplateError otherwise."""
+        if (self.n_cells, self.components, self.labels) != (
+            other.n_cells,
+            other.components,
+            other.labels,
+        ):
+            msg = (
+                "blocks of different templates cannot be added: "
+                f"{self.n_cells} cells, {self.components}, {self.labels} against "
+                f"{other.n_cells} cells, {other.components}, {other.labels}"
+            )
+            raise TemplateError(msg)
+        cells = np.union1d(self.cells, other.cells)
+        return Block(
+            cells=cells,
+            n_cells=self.n_cells,
+            components=self.components,
+            labels=self.labels,
+            **{
+                name: _union_sum(
+                    cells,
+                    (self.cells, getattr(self, name)),
+                    (other.cells, getattr(other, name)),
+                )
+                for name in ("sums", "products", "entries")
+            },
+        )
+
+    def dense(self, component: str, label: str) -> NDArray[np.float64]:
+        """Return one template over all cells, shape (n_cells,)."""
+        template = np.zeros(self.n_cells)
+        k, v = self.components.index(component), self.labels.index(label)
+        template[self.cells] = self.sums[:, k, v]
+        return template
+
+    def dense_products(self) -> NDArray[np.float64]:
+        """Return the full matrices, shape (n_components, n_components, n_cells)."""
+        n = len(self.components)
+        rows, columns = np.triu_indices(n)
+        matrix = np.zeros((n, n, self.n_cells))
+        for row, column, values in zip(rows, columns, self.products.T, strict=True):
+            matrix[row, column, self.cells] = values
+            matrix[column, row, self.cells] = values
+        return matrix
+
+    def dense_entries(self) -> NDArray[np.int64]:
+        """Return the numbers of events over all cells, shape (n_cells,)."""
+        entries = np.zeros(self.n_cells, dtype=np.int64)
+        entries[self.cells] = self.entries
+        return entries
+
+
+def _union_sum(
+    cells: NDArray[np.int64], *parts: tuple[NDArray[np.int64], NDArray[np.generic]]
+) -> NDArray[np.generic]:
+    total = np.zeros((len(cells), *parts[0][1].shape[1:]), dtype=parts[0][1].dtype)
+    for part_cells, values in parts:
+        total[np.searchsorted(cells, part_cells)] += values
+    return total
+
+
+def bin_index(values: ArrayLike, edges: Sequence[float]) -> NDArray[np.int64]:
+    """Find half-open bins ``[low, high)``; −1 below, above and for NaN.
+
+    Examples
+    --------
+    >>> bin_index([-1.0, 0.0, 1.9, 2.0, 4.0], [0.0, 2.0, 4.0]).tolist()
+    [-1, 0, 0, 1, -1]
+    """
+    index = np.searchsorted(edges, values, side="right") - 1
+    return np.where(index < len(edges) - 1, index, -1)
+
+
+def flat_index(
+    indices: Sequence[NDArray[np.int64]], shape: Sequence[int]
+) -> NDArray[np.int64]:
+    """Combine bin indices, last axis fastest; −1 where any of them is −1."""
+    flat = np.zeros(len(indices[0]), dtype=np.int64)
+    inside = np.ones(len(indices[0]), dtype=bool)
+    for index, size in zip(indices, shape, strict=True):
+        flat = flat * size + index
+        inside &= index >= 0
+    return np.where(inside, flat, -1)
+
+
+def fill(
+    cell: NDArray[np.int64],
+    n_cells: int,
+    components: tuple[tuple[str, ...], NDArray[np.float64]],
+    variations: tuple[tuple[str, ...], NDArray[np.floating]],
+) -> Block:
+    """Fill the templates of all components and weight variations.
+
+    Parameters
+    ----------
+    cell : ndarray, shape (n_events,)
+        Flat cell index per event; events at −1 are left out.
+    n_cells : int
+        Number of cells.
+    components : (names, ndarray of shape (n_events, n_components))
+        Nominal weight of the event in each component.
+    variations : (labels, ndarray of shape (n_events, n_labels))
+        Weights relative to nominal; the first column is the nominal one.
+
+    Returns
+    -------
+    Block
+
+    Raises
+    ------
+    TemplateError
+        If a weight is NaN or infinite; the message names its column.
+    """
+    names, weight = components
+    labels, ratio = variations
+    _require_finite("component", names, weight)
+    _require_finite("variation", labels, ratio)
+    occupied = np.zeros(n_cells, dtype=bool)
+    occupied[cell[cell >= 0]] = True
+    cells = np.flatnonzero(occupied)
+    slot = np.full(n_cells, -1, dtype=np.int64)
+    slot[cells] = np.arange(len(cells))
+    n = len(names)
+    sums = np.zeros((len(cells), n, len(labels)))
+    products = np.zeros((len(cells), n * (n + 1) // 2))
+    entries = np.zeros(len(cells), dtype=np.int64)
+    _fill(cell, slot, weight, ratio, sums, products, entries)
+    return Block(
+        cells=cells,
+        n_cells=n_cells,
+        components=tuple(names),
+        labels=tuple(labels),
+        sums=sums,
+        products=products,
+        entries=entries,
+    )
+
+
+def _require_finite(
+    what: str, names: Sequence[str], values: NDArray[np.floating]
+) -> None:
+    if np.isfinite(values.sum()):
+        return
+    bad = ~np.isfinite(values)
+    column = int(np.argmax(bad.any(axis=0)))
+    msg = (
+        f"{what} {names[column]!r} has {int(bad[:, column].sum())} weights that are "
+        "NaN or infinite; find the branch they come from with `wprops show` and "
+        "leave these events or this variation out"
+    )
+    raise TemplateError(msg)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(cell, slot, weight, ratio, sums, products, entries):  # type: ignore[no-untyped-def]
+    n_components, n_labels = sums.shape[1], sums.shape[2]
+    for event in range(len(cell)):
+        if cell[event] < 0:
+            continue
+        row = slot[cell[event]]
+        entries[row] += 1
+        pair = 0
+        for k in range(n_components):
+            w = weight[event, k]
+            for other in range(k, n_components):
+                products[row, pair] += w * weight[event, other]
+                pair += 1
+            for v in range(n_labels):
+                sums[row, k, v] += w * ratio[event, v]
