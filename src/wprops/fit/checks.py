@@ -1,0 +1,83 @@
+"""What a model asks of a template set beyond `TemplateSet.validate`.
+
+Every function raises `TemplateError`, naming channel and process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.channels import Channel, Process
+from wprops.errors import TemplateError
+from wprops.systematics.catalog import SIGNAL
+from wprops.systematics.declaration import Systematic
+
+Array = NDArray[np.float64]
+#: A strength known to worse than 1e4 times the prediction is no measurement.
+SMALLEST_INFORMATION = 1e-8
+
+
+def acts_on(systematic: Systematic, process: Process) -> bool:
+    """Whether a systematic is declared for a process.
+
+    All signal processes answer to the one name `wprops.systematics.catalog.SIGNAL`.
+    """
+    is_signal = process.role == "signal" and SIGNAL in systematic.processes
+    return is_signal or process.name in systematic.processes
+
+
+def check_variations(channel: Channel, systematics: Sequence[Systematic]) -> None:
+    """Check that each process has the variations that are declared for it.
+
+    Raises
+    ------
+    TemplateError
+        Naming channel, process and the first systematic that is not filled.
+    """
+    for name, process in channel.processes.items():
+        for systematic in systematics:
+            missing = [
+                label for label in systematic.labels if label not in process.variations
+            ]
+            if missing and acts_on(systematic, process):
+                msg = (
+                    f"channel {channel.name!r}, process {name!r} lacks "
+                    f"{', '.join(missing)}, declared by systematic "
+                    f"{systematic.name!r}; fill the variation or take the process "
+                    "out of the declaration"
+                )
+                raise TemplateError(msg)
+
+
+def check_sensitivity(
+    jacobian: Array, expected: Array, free: Sequence[tuple[int, str]]
+) -> None:
+    """Check that the data know something about each free parameter.
+
+    Parameters
+    ----------
+    jacobian : ndarray, shape (n_par, n_bins)
+        Derivatives of the expected events.
+    expected : ndarray, shape (n_bins,)
+        Expected events; bins below one count as one.
+    free : sequence of (int, str)
+        Positions and names of the parameters without a constraint.
+
+    Raises
+    ------
+    TemplateError
+        If a parameter would be unknown even with all others known.
+    """
+    weight = 1 / np.maximum(expected, 1.0)
+    for index, name in free:
+        information = float((jacobian[index] ** 2) @ weight)
+        if information < SMALLEST_INFORMATION:
+            msg = (
+                f"no sensitivity to {name!r}: its information is {information:.1e}, "
+                f"less than {SMALLEST_INFORMATION:g}; drop the template or fix the "
+                "parameter"
+            )
+            raise TemplateError(msg)

@@ -1,0 +1,146 @@
+"""The parameters of a fit: names, starting values and constraints.
+
+Parameters of interest come first, channel by channel and in the order of the
+processes; nuisance parameters follow in the order of their declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.errors import TemplateError
+from wprops.channels import Channel
+from wprops.systematics.declaration import Systematic
+
+Array = NDArray[np.float64]
+#: Group of the signal strengths in tables; systematics carry their own.
+POI_GROUP = "signal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Parameters:
+    """Names and constraints of all parameters.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters of interest, then nuisance parameters.
+    groups, units : tuple of str
+        Row of the impact table and meaning of one unit, by parameter.
+    n_poi : int
+        Number of parameters of interest.
+    start : ndarray, shape (n_par,)
+        1 for a strength, 0 for a nuisance parameter: the generated point.
+    precision : ndarray, shape (n_par,)
+        Inverse variance of the Gaussian constraint; 0 for a free parameter.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    units: tuple[str, ...]
+    n_poi: int
+    start: Array
+    precision: Array
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Return the position of a parameter.
+
+        Raises
+        ------
+        TemplateError
+            If there is no such parameter.
+        """
+        if name not in self.names:
+            msg = (
+                f"the fit has no parameter {name!r}; it has {len(self)} parameters, "
+                f"the nuisance parameters are {', '.join(self.names[self.n_poi :])}"
+            )
+            raise TemplateError(msg)
+        return self.names.index(name)
+
+
+def poi_name(channel: str, process: str) -> str:
+    """Name of the strength of one signal process.
+
+    Examples
+    --------
+    >>> poi_name("Wplus", "W_A4_y0_qt2")
+    'Wplus/W_A4_y0_qt2'
+    """
+    return f"{channel}/{process}"
+
+
+def nuisance_name(systematic: Systematic, channel: str) -> str:
+    """Name of the nuisance parameter by which a systematic acts on a channel."""
+    if systematic.charge_correlated:
+        return systematic.name
+    return f"{channel}/{systematic.name}"
+
+
+def declare_parameters(
+    channels: Sequence[Channel], systematics: Sequence[Systematic]
+) -> Parameters:
+    """List the parameters of some channels.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Each signal process of each channel gets a strength.
+    systematics : sequence of Systematic
+        One nuisance parameter each, or one per channel where the charges are
+        not correlated.
+
+    Raises
+    ------
+    TemplateError
+        If two parameters would have the same name.
+    """
+    pois = [
+        poi_name(channel.name, process.name)
+        for channel in channels
+        for process in channel.processes.values()
+        if process.role == "signal"
+    ]
+    nuisances = [
+        (name, systematic)
+        for systematic in systematics
+        for name in _nuisance_names(systematic, channels)
+    ]
+    names = (*pois, *(name for name, _ in nuisances))
+    _require_unique(names)
+    return Parameters(
+        names=names,
+        groups=(POI_GROUP,) * len(pois) + tuple(s.group for _, s in nuisances),
+        units=("prediction",) * len(pois) + tuple(s.unit for _, s in nuisances),
+        n_poi=len(pois),
+        start=np.r_[np.ones(len(pois)), np.zeros(len(nuisances))],
+        precision=np.r_[
+            np.zeros(len(pois)), [float(s.constrained) for _, s in nuisances]
+        ],
+    )
+
+
+def _nuisance_names(
+    systematic: Systematic, channels: Sequence[Channel]
+) -> tuple[str, ...]:
+    # dict.fromkeys: unique names in a stable order
+    return tuple(
+        dict.fromkeys(nuisance_name(systematic, channel.name) for channel in channels)
+    )
+
+
+def _require_unique(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        msg = (
+            f"parameter names are not unique: {', '.join(repeated)} occur more than "
+            "once; rename the process or the systematic"
+        )
+        raise TemplateError(msg)

@@ -1,0 +1,143 @@
+"""Pseudo-experiments: data and auxiliary measurements thrown from the model.
+
+Toys from the same templates that are fitted know nothing of the noise in the
+templates: they test the likelihood and its errors, never the effect of finite
+simulation (`wprops.fit.finite_mc`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.errors import FitError
+from wprops.fit.covariance import covariance
+from wprops.fit.model import Model
+from wprops.fit.run import fit_model
+
+Array = NDArray[np.float64]
+#: A pull needs its minimum to 1e-3 of an error, no better.
+TOY_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ensemble:
+    """Fits of pseudo-experiments.
+
+    Attributes
+    ----------
+    truth : ndarray, shape (n_par,)
+        Parameters the toys were thrown with.
+    values, errors : ndarray, shape (n_valid, n_par)
+        Fitted parameters and their errors.
+    failures : tuple of str
+        Reason of each fit that has no valid result.
+    """
+
+    truth: Array
+    values: Array
+    errors: Array
+    failures: tuple[str, ...]
+
+    @property
+    def pulls(self) -> Array:
+        """(fitted − true)/error, shape (n_valid, n_par)."""
+        return (self.values - self.truth) / self.errors
+
+
+def throw(model: Model, values: Array, rng: np.random.Generator, n: int) -> Array:
+    """Draw counts.
+
+    Parameters
+    ----------
+    model : Model
+        Gives the expectations.
+    values : ndarray, shape (n_par,)
+        True parameters.
+    rng : numpy.random.Generator
+        Source of randomness.
+    n : int
+        Number of toys.
+
+    Returns
+    -------
+    ndarray, shape (n, n_bins)
+        Poisson counts.
+    """
+    expected = model.expected(values)
+    return rng.poisson(expected, (n, len(expected))).astype(np.float64)
+
+
+def throw_auxiliary(
+    model: Model, values: Array, rng: np.random.Generator, n: int
+) -> Array:
+    """Draw where the auxiliary measurements put the constrained parameters.
+
+    Returns
+    -------
+    ndarray, shape (n, n_par)
+        Equal to ``values`` for free parameters, which nobody measured before.
+    """
+    precision = model.parameters.precision
+    sigma = np.divide(
+        1.0, np.sqrt(precision), out=np.zeros_like(precision), where=precision > 0
+    )
+    return values + sigma * rng.standard_normal((n, len(values)))
+
+
+def run_ensemble(
+    model: Model,
+    values: Array,
+    rng: np.random.Generator,
+    n: int,
+    *,
+    barlow_beeston: bool = False,
+) -> Ensemble:
+    """Throw and fit toys.
+
+    Parameters
+    ----------
+    model : Model
+        Throws and fits.
+    values : ndarray, shape (n_par,)
+        True parameters.
+    rng : numpy.random.Generator
+        Source of randomness.
+    n : int
+        Number of toys.
+    barlow_beeston : bool
+        Whether the fits count the noise of the templates, which toys from the
+        same templates do not have: pulls are then too narrow.
+
+    Returns
+    -------
+    Ensemble
+        A toy whose fit fails is counted with its reason.
+    """
+    counts = throw(model, values, rng, n)
+    centres = throw_auxiliary(model, values, rng, n)
+    fitted, errors, failures = [], [], []
+    for observed, centre in zip(counts, centres, strict=True):
+        try:
+            minimum = fit_model(
+                model,
+                observed,
+                barlow_beeston=barlow_beeston,
+                centre=centre,
+                tolerance=TOY_TOLERANCE,
+            )
+        except FitError as error:
+            failures.append(str(error))
+            continue
+        matrix = covariance(minimum.hessian, model.parameters.names)
+        fitted.append(minimum.values)
+        errors.append(np.sqrt(np.diag(matrix)))
+    shape = (-1, len(values))
+    return Ensemble(
+        truth=values,
+        values=np.reshape(fitted, shape),
+        errors=np.reshape(errors, shape),
+        failures=tuple(failures),
+    )
