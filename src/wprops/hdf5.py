@@ -97,7 +97,7 @@ def write_array(group: h5py.Group, name: str, values: ArrayLike) -> None:
     """Store numbers as contiguous float64, with their checksum."""
     array = np.ascontiguousarray(values, dtype=np.float64)
     dataset = group.create_dataset(name, data=array)
-    dataset.attrs["crc32"] = zlib.crc32(array.reshape(-1).view(np.uint8))
+    dataset.attrs["crc32"] = zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 def read_array(group: h5py.Group, name: str) -> NDArray[np.float64]:
@@ -106,7 +106,7 @@ def read_array(group: h5py.Group, name: str) -> NDArray[np.float64]:
     array = np.empty(dataset.shape, dtype=np.float64)
     if array.size:
         dataset.read_direct(array)
-    _check_sum(dataset, zlib.crc32(array.reshape(-1).view(np.uint8)))
+    _check_sum(dataset, zlib.crc32(array.reshape(-1).view(np.uint8).data))
     return array
 
 

@@ -158,7 +158,9 @@ def test_data_that_pull_an_expectation_to_zero_have_no_minimum():
     templates = single_set(
         {
             "W": signal("W", [50.0, -10.0]),
-            "top": Process("top", "background", np.array([[50.0, 20.0]]), np.ones((1, 2))),
+            "top": Process(
+                "top", "background", np.array([[50.0, 20.0]]), np.ones((1, 2))
+            ),
         }
     )
     model = build_model(templates)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.errors import TemplateError
 from wprops.channels import Channel
+from wprops.errors import TemplateError
 from wprops.systematics.declaration import Systematic
 
 Array = NDArray[np.float64]

@@ -16,6 +16,7 @@ R = sgn(q_z) ẑ × q̂_T (J. Collins and D. Soper, Phys. Rev. D 16 (1977) 2219)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -43,14 +44,14 @@ class BosonDecay(NamedTuple):
 
 
 def boson_and_angles(
-    lepton: tuple[ArrayLike, ArrayLike, ArrayLike],
-    other: tuple[ArrayLike, ArrayLike, ArrayLike],
+    lepton: Sequence[ArrayLike] | FloatArray,
+    other: Sequence[ArrayLike] | FloatArray,
 ) -> BosonDecay:
     """Reconstruct the boson and the Collins-Soper angles from its two leptons.
 
     Parameters
     ----------
-    lepton, other : tuple of array_like, shape (n,) each
+    lepton, other : array_like, shape (3, n)
         pT [GeV], eta and phi [rad] of the charged lepton whose angles are wanted
         (the μ− for a Z), and of the neutrino (the μ+).
 

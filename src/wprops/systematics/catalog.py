@@ -6,8 +6,10 @@ from wprops.systematics.declaration import Systematic, unique
 
 #: The W → μν signal inside the measured (qT, |Y|) range, all components.
 SIGNAL = "W"
+#: W → μν outside of that range, and W → τν.
+LOW_ACCEPTANCE, TAUS = "W_lowacc", "W_tau"
 #: Processes simulated with a W boson, and those with any boson.
-W_BOSON = frozenset({SIGNAL, "W_lowacc", "W_tau"})
+W_BOSON = frozenset({SIGNAL, LOW_ACCEPTANCE, TAUS})
 BOSON = W_BOSON | {"Z"}
 #: Everything taken from simulation except multijet.
 PROMPT = BOSON | {"top", "diboson"}
@@ -32,21 +34,33 @@ def pdf_systematics(n_directions: int) -> tuple[Systematic, ...]:
     )
 
 
-def declare(n_pdf: int) -> tuple[Systematic, ...]:
-    """Declare all uncertainties for a catalogue with ``n_pdf`` PDF directions."""
+def declare(n_pdf: int, *, alphas: bool) -> tuple[Systematic, ...]:
+    """Declare all uncertainties.
+
+    Parameters
+    ----------
+    n_pdf : int
+        Number of PDF directions of the samples.
+    alphas : bool
+        Whether the samples carry alphaS variations.
+    """
+    theory = pdf_systematics(n_pdf)
+    if alphas:
+        theory += (
+            Systematic(name="alphas", kind="weight", processes=BOSON, group="pdf"),
+        )
     return unique(
         [
             Systematic(
                 name="mw",
                 kind="weight",
-                processes=frozenset({SIGNAL, "W_lowacc"}),
+                processes=frozenset({SIGNAL, LOW_ACCEPTANCE}),
                 group="mass",
                 constrained=False,
                 interpolation="quadratic",
                 unit=f"{1000 * MASS_STEP:g} MeV",
             ),
-            *pdf_systematics(n_pdf),
-            Systematic(name="alphas", kind="weight", processes=BOSON, group="pdf"),
+            *theory,
             Systematic(
                 name="muon_scale",
                 kind="kinematic",
@@ -65,7 +79,7 @@ def declare(n_pdf: int) -> tuple[Systematic, ...]:
             Systematic(
                 name="tau_xsec",
                 kind="norm",
-                processes=frozenset({"W_tau"}),
+                processes=frozenset({TAUS}),
                 group="cross_sections",
                 size=1.04,
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -62,48 +63,54 @@ class Block:
             )
             raise TemplateError(msg)
         cells = np.union1d(self.cells, other.cells)
+        parts = (self, other)
         return Block(
             cells=cells,
             n_cells=self.n_cells,
             components=self.components,
             labels=self.labels,
-            **{
-                name: _union_sum(
-                    cells,
-                    (self.cells, getattr(self, name)),
-                    (other.cells, getattr(other, name)),
-                )
-                for name in ("sums", "products", "entries")
-            },
+            sums=_union_sum(cells, [(part.cells, part.sums) for part in parts]),
+            products=_union_sum(cells, [(part.cells, part.products) for part in parts]),
+            entries=_union_sum(cells, [(part.cells, part.entries) for part in parts]),
         )
 
-    def dense(self, component: str, label: str) -> NDArray[np.float64]:
-        """Return one template over all cells, shape (n_cells,)."""
-        template = np.zeros(self.n_cells)
-        k, v = self.components.index(component), self.labels.index(label)
-        template[self.cells] = self.sums[:, k, v]
-        return template
-
-    def dense_products(self) -> NDArray[np.float64]:
-        """Return the full matrices, shape (n_components, n_components, n_cells)."""
+    def section(self, start: int, length: int) -> Section:
+        """Return a range of cells, empty ones included."""
+        first, last = np.searchsorted(self.cells, (start, start + length))
+        where = self.cells[first:last] - start
         n = len(self.components)
         rows, columns = np.triu_indices(n)
-        matrix = np.zeros((n, n, self.n_cells))
-        for row, column, values in zip(rows, columns, self.products.T, strict=True):
-            matrix[row, column, self.cells] = values
-            matrix[column, row, self.cells] = values
-        return matrix
+        sums = np.zeros((n, len(self.labels), length))
+        sums[:, :, where] = np.moveaxis(self.sums[first:last], 0, -1)
+        products = np.zeros((n, n, length))
+        products[rows[:, None], columns[:, None], where] = self.products[first:last].T
+        products[columns[:, None], rows[:, None], where] = self.products[first:last].T
+        entries = np.zeros(length, dtype=np.int64)
+        entries[where] = self.entries[first:last]
+        return Section(sums, products, entries)
 
-    def dense_entries(self) -> NDArray[np.int64]:
-        """Return the numbers of events over all cells, shape (n_cells,)."""
-        entries = np.zeros(self.n_cells, dtype=np.int64)
-        entries[self.cells] = self.entries
-        return entries
+
+class Section(NamedTuple):
+    """Dense content of neighbouring cells of a block.
+
+    Attributes
+    ----------
+    sums : ndarray, shape (n_components, n_labels, n_cells)
+        Sums of weights.
+    products : ndarray, shape (n_components, n_components, n_cells)
+        Covariance of the nominal templates.
+    entries : ndarray of int64, shape (n_cells,)
+        Numbers of events.
+    """
+
+    sums: NDArray[np.float64]
+    products: NDArray[np.float64]
+    entries: NDArray[np.int64]
 
 
 def _union_sum(
-    cells: NDArray[np.int64], *parts: tuple[NDArray[np.int64], NDArray[np.generic]]
-) -> NDArray[np.generic]:
+    cells: NDArray[np.int64], parts: list[tuple[NDArray[np.int64], NDArray[Any]]]
+) -> NDArray[Any]:
     total = np.zeros((len(cells), *parts[0][1].shape[1:]), dtype=parts[0][1].dtype)
     for part_cells, values in parts:
         total[np.searchsorted(cells, part_cells)] += values

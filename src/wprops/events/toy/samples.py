@@ -176,6 +176,8 @@ def _catalogue(plan: ToyPlan, jobs: list[FileJob]) -> dict[str, Any]:
                 "hessian": HESSIAN,
             }
             entry["weights"] = {"pdf": pdf, "scale": "LHEScaleWeight"}
+            boson = plan.simulation.boson(SAMPLES[name].charge)
+            entry["boson"] = {"mass": boson.mass, "width": boson.width}
         datasets.append(entry | {"truth": TRUTH})
     return {
         "name": "toy",

@@ -1,0 +1,123 @@
+"""Templates of the signal region: all components, cells and variations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import awkward as ak
+import numpy as np
+from coffea.lumi_tools import LumiMask
+from coffea.processor import ProcessorABC
+
+from wprops.axes import Binning
+from wprops.datasets import Catalog
+from wprops.events.samples import Sample, read_samples
+from wprops.execution.run import RunResult
+from wprops.selection.candidates import select
+from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
+from wprops.systematics.catalog import MUON_SCALE, declare
+from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
+from wprops.templates.assemble import build_template_set
+from wprops.templates.filling import bin_index, flat_index
+from wprops.templates.ordered_sum import OrderedSum
+from wprops.templates.parts import split_events
+from wprops.weights import nominal_weight
+
+#: Factors on the muon's momentum scale, by variation.
+MUON_SCALES = {
+    variation_label("muon_scale", "up"): 1.0 + MUON_SCALE,
+    variation_label("muon_scale", "down"): 1.0 - MUON_SCALE,
+}
+
+
+class TemplateProcessor(ProcessorABC):
+    """Fill the (eta, pT) templates of every process and variation."""
+
+    def __init__(
+        self,
+        samples: dict[str, Sample],
+        systematics: tuple[Systematic, ...],
+        binning: Binning,
+        certified: LumiMask | None = None,
+    ) -> None:
+        self.samples = samples
+        self.systematics = systematics
+        self.binning = binning
+        self.certified = certified
+
+    @classmethod
+    def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
+        """Configure the processor for a catalogue."""
+        samples = read_samples(catalog)
+        golden = catalog.golden_json
+        certified = None if golden is None else LumiMask(str(golden))
+        return cls(samples, declare_for(samples), binning, certified)
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Select the events of a chunk and fill their templates."""
+        dataset = events.metadata["record"]
+        is_data = dataset.kind == "data"
+
+        certified = None
+        if is_data and self.certified is not None:
+            certified = ak.to_numpy(self.certified(events.run, events.luminosityBlock))
+        candidates = select(events, dataset, certified)
+        weight = nominal_weight(events)
+        flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
+
+        shifted = {NOMINAL: candidates}
+        if not is_data:
+            for label, factor in MUON_SCALES.items():
+                shifted[label] = candidates.with_muon_scale(factor)
+        passes = {label: SIGNAL.passes(found) for label, found in shifted.items()}
+        pick = np.flatnonzero(np.logical_or.reduce(list(passes.values())))
+        eta, charge = candidates.eta[pick], candidates.charge[pick]
+        cells = {}
+        for label, found in shifted.items():
+            bins = [
+                bin_index(eta, self.binning.eta),
+                bin_index(found.pt[pick], self.binning.pt),
+            ]
+            inside = flat_index(bins, self.binning.shape)
+            cells[label] = np.where(passes[label][pick], inside, -1)
+
+        n_muon = self.binning.shape[0] * self.binning.shape[1]
+        blocks = {
+            part.template: {
+                label: part.fill(cell, n_muon, charge, nominal=label != NOMINAL)
+                for label, cell in cells.items()
+            }
+            for part in split_events(
+                events,
+                pick,
+                weight[pick],
+                self.samples[dataset.name],
+                self.systematics,
+                self.binning,
+            )
+        }
+        result = {"blocks": blocks, "flows": flows}
+        return {dataset.name: OrderedSum(result, events.metadata["chunk"])}
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Leave the sums as they are."""
+        return accumulator
+
+    def save(self, result: RunResult, path: Path) -> None:
+        """Write the template file."""
+        templates = build_template_set(
+            result.outputs, result.catalog, self.samples, self.systematics, self.binning
+        )
+        templates.tables["performance"] = result.performance
+        replace(templates, provenance=result.provenance).write(path)
+
+
+def declare_for(samples: dict[str, Sample]) -> tuple[Systematic, ...]:
+    """Declare the uncertainties for which the samples carry weights."""
+    weights = [sample.dataset.weights.pdf for sample in samples.values()]
+    return declare(
+        max(sample.n_pdf for sample in samples.values()),
+        alphas=any(pdf is not None and pdf.alphas for pdf in weights),
+    )

@@ -1,0 +1,203 @@
+"""The command line: thin commands over the functions of the package.
+
+Each command imports what it needs, so that fitting works where the event stack
+is not installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from wprops import __version__
+from wprops.errors import ConfigError, WpropsError
+
+PATH = click.Path(path_type=Path)
+EXISTING = click.Path(exists=True, path_type=Path)
+
+
+class _Group(click.Group):
+    """A group that turns the project's errors into messages and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WpropsError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"wprops: error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"show_default": True})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """W boson cross sections, angular coefficients and mass from NanoAOD."""
+    logging.basicConfig(level=logging.WARNING)
+    if debug:  # of the project alone: compilers log thousands of lines
+        logging.getLogger("wprops").setLevel(logging.DEBUG)
+
+
+def _deviations(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """Parse NAME=VALUE pairs."""
+    parsed = {}
+    for value in values:
+        name, separator, number = value.partition("=")
+        try:
+            parsed[name] = float(number)
+        except ValueError as error:
+            msg = f"{value!r} is not NAME=VALUE with a number as value"
+            raise click.BadParameter(msg) from error
+        if not separator:
+            msg = f"{value!r} is not NAME=VALUE"
+            raise click.BadParameter(msg)
+    return parsed
+
+
+@main.command()
+@click.argument("outdir", type=PATH)
+@click.option("--events", default=1_000_000, help="Simulated W → μν events.")
+@click.option("--seed", default=1, help="Seed of all samples.")
+@click.option("--samples", multiple=True, help="Only these samples; repeatable.")
+@click.option("--nano", type=click.Choice(["v6", "v9", "v15"]), default="v9")
+@click.option(
+    "--deviation",
+    "deviations",
+    multiple=True,
+    callback=_deviations,
+    metavar="NAME=VALUE",
+    help="Deviation of the data from the simulation, such as mw_shift=0.05.",
+)
+@click.option(
+    "--data-fraction",
+    default=0.25,
+    help="Luminosity of the pseudo-data relative to the simulation.",
+)
+@click.option("--fsr", is_flag=True, help="Let muons radiate photons.")
+@click.option("--negative-fraction", default=0.0, help="Share of negative weights.")
+@click.option("--compression", type=click.Choice(["zstd", "lz4"]), default="zstd")
+@click.option("--workers", default=2, help="Processes that write files.")
+def toy(outdir: Path, **options: Any) -> None:
+    """Write toy NanoAOD files with known truth, and their catalogue, to OUTDIR."""
+    from wprops.events.toy.samples import write_toy
+
+    options["samples"] = options["samples"] or None
+    catalogue = write_toy(outdir, **options)
+    click.echo(f"wrote {catalogue}")
+
+
+@main.command()
+@click.argument("catalogue", type=EXISTING)
+@click.option(
+    "--processor",
+    default="templates",
+    help="Name in processors/, or FILE.py[:Class].",
+)
+@click.option("--output", "-o", type=PATH, required=True, help="File to write.")
+@click.option(
+    "--executor",
+    type=click.Choice(["iterative", "futures", "dask"]),
+    default="iterative",
+)
+@click.option("--workers", default=2, help="Processes for futures and local dask.")
+@click.option("--address", help="Scheduler of a running dask cluster.")
+@click.option("--chunksize", default=200_000, help="Events per chunk.")
+@click.option("--binning", type=click.Choice(["coarse", "full"]), default="full")
+@click.option("--dataset", "datasets", multiple=True, help="Only these; repeatable.")
+def run(
+    catalogue: Path,
+    processor: str,
+    output: Path,
+    binning: str,
+    datasets: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run a processor over CATALOGUE and write what it returns."""
+    from wprops.axes import BINNINGS
+    from wprops.datasets import Catalog
+    from wprops.execution.processors import load_processor
+    from wprops.execution.run import run as run_processor
+
+    catalog = Catalog.read(catalogue)
+    if datasets:
+        catalog = catalog.only(datasets)
+    configured = load_processor(processor).from_catalog(catalog, BINNINGS[binning])
+    result = run_processor(catalog, configured, **options)
+    configured.save(result, output)
+    performance = result.performance
+    click.echo(
+        f"processed {performance['events']:,} events in "
+        f"{performance['wall_s']:.1f} s, wrote {output}"
+    )
+
+
+@main.command()
+@click.argument("templates", type=EXISTING)
+@click.option("--output", "-o", type=PATH, default=Path("fit.h5"))
+@click.option("--data", type=click.Choice(["observed", "asimov"]), default="observed")
+@click.option(
+    "--barlow-beeston/--no-barlow-beeston",
+    default=True,
+    help="Whether to count the statistical error of the templates.",
+)
+def fit(
+    templates: Path,
+    output: Path,
+    data: Literal["observed", "asimov"],
+    barlow_beeston: bool,
+) -> None:
+    """Fit TEMPLATES and write the result."""
+    from wprops.fit.run import run_fit
+    from wprops.store import TemplateSet
+
+    result = run_fit(
+        TemplateSet.read(templates), data=data, barlow_beeston=barlow_beeston
+    )
+    result.write(output)
+    click.echo(result.summary())
+
+
+@main.command()
+@click.argument("result", type=EXISTING)
+@click.argument("templates", type=EXISTING)
+@click.option("--output", "-o", type=PATH, default=Path("report.html"))
+def report(result: Path, templates: Path, output: Path) -> None:
+    """Write one HTML page on the fit RESULT of TEMPLATES."""
+    from wprops.fit.results import FitResult
+    from wprops.report import write_report
+    from wprops.store import TemplateSet
+
+    write_report(FitResult.read(result), TemplateSet.read(templates), output)
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option("--output", "-o", type=PATH, default=Path("demo"))
+@click.option("--events", default=2_000_000, help="Simulated W → μν events.")
+@click.option("--seed", default=1)
+@click.option("--workers", default=2)
+@click.option(
+    "--executor",
+    type=click.Choice(["iterative", "futures", "dask"]),
+    default="futures",
+)
+def demo(output: Path, **options: Any) -> None:
+    """Measure the truth of a toy: simulate, fill templates, fit, report."""
+    from wprops.demo import run_demo
+
+    if output.exists() and not output.is_dir():
+        msg = f"{output} exists and is not a folder; give another --output"
+        raise ConfigError(msg)
+    page = run_demo(output, echo=click.echo, **options)
+    click.echo(f"open {page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Split selected events into the sets of templates that they fill.
+
+A background fills one template. A W → μν event fills, in the cell of its boson, the
+templates of all helicity components, or that of low acceptance where the boson lies
+outside of the measured cells; a W → τν event is a background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.axes import COMPONENTS, EVEN_COMPONENTS, ODD_COMPONENTS, Binning
+from wprops.errors import InputError
+from wprops.events.generator import MUON, TAU, HardLeptons, hard_leptons
+from wprops.events.samples import Sample
+from wprops.events.schema import file_name
+from wprops.physics.collins_soper import BosonDecay, boson_and_angles
+from wprops.physics.moments import helicity_weights
+from wprops.systematics.catalog import LOW_ACCEPTANCE, SIGNAL, TAUS
+from wprops.systematics.declaration import NOMINAL, Systematic
+from wprops.templates.filling import Block, bin_index, fill, flat_index
+from wprops.weights import WeightInputs, weight_ratios
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+#: Names of columns, and the columns: shape (n, n_columns).
+Columns = tuple[tuple[str, ...], FloatArray]
+
+#: Samples of W bosons, which are split by the generated lepton and acceptance.
+W_SAMPLES = ("W", "W_mu", "W_tau")
+#: The odd components, filled to show that they vanish; no process of the fit.
+ODD = "W_odd"
+_UNPOLARISED = COMPONENTS[:1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Selected events that fill one set of templates.
+
+    Attributes
+    ----------
+    template : str
+        Name of the set.
+    index : ndarray of int, shape (n,)
+        Which of the selected events.
+    cell : ndarray of int, shape (n,)
+        Cell of the boson.
+    n_cells : int
+        Number of such cells.
+    components : (names, ndarray of shape (n, n_components))
+        Nominal weights in each component.
+    variations : (labels, ndarray of shape (n, n_labels))
+        Weights relative to nominal, which is the first.
+    """
+
+    template: str
+    index: IntArray
+    cell: IntArray
+    n_cells: int
+    components: Columns
+    variations: Columns
+
+    def fill(
+        self, muon_cell: IntArray, n_muon: int, charge: IntArray, *, nominal: bool
+    ) -> Block:
+        """Fill the templates [charge, cell, muon cell], positive muons first.
+
+        Parameters
+        ----------
+        muon_cell, charge : ndarray of int, shape (n_selected,)
+            Flat (eta, pT) bin, −1 outside, and charge of all selected events.
+        n_muon : int
+            Number of (eta, pT) bins.
+        nominal : bool
+            Whether to fill the nominal weight alone.
+        """
+        negative = (charge[self.index] < 0).astype(np.int64)
+        shape = (2, self.n_cells, n_muon)
+        cell = flat_index([negative, self.cell, muon_cell[self.index]], shape)
+        variations = self.variations
+        if nominal:
+            variations = (NOMINAL,), np.ones((len(self.index), 1))
+        return fill(cell, int(np.prod(shape)), self.components, variations)
+
+
+def split_events(
+    events: ak.Array,
+    pick: IntArray,
+    weight: FloatArray,
+    sample: Sample,
+    systematics: tuple[Systematic, ...],
+    binning: Binning,
+) -> Iterator[Part]:
+    """Split selected events of a sample into the templates that they fill.
+
+    Parameters
+    ----------
+    events : awkward.Array
+        The chunk of NanoEvents.
+    pick : ndarray of int, shape (n,)
+        Indices of the selected events in it.
+    weight : ndarray, shape (n,)
+        Their nominal weights.
+    sample : Sample
+        The sample they are from.
+    systematics : tuple of Systematic
+        The declarations in force.
+    binning : Binning
+        Gives the cells of the boson.
+
+    Raises
+    ------
+    InputError
+        If an event of a W sample has no W, or a branch of weights is missing.
+    ConfigError
+        If the catalogue lacks what a declared variation needs.
+    """
+    inputs = WeightInputs(
+        events=events, pick=pick, dataset=sample.dataset, hessian=sample.hessian
+    )
+    process = sample.dataset.process
+    if process not in W_SAMPLES:
+        ratios = weight_ratios(inputs, systematics, process)
+        yield _unpolarised(process, np.arange(len(pick)), weight, ratios)
+        return
+    leptons = hard_leptons(events)
+    _require_w(events, leptons, pick, process)
+    flavour, charge = leptons.flavour[pick], leptons.charge[pick]
+    boson = boson_and_angles(leptons.lepton[:, pick], leptons.other[:, pick])
+    cell = boson_cell(boson, binning)
+    for template, chosen in {
+        SIGNAL: (flavour == MUON) & (cell >= 0),
+        LOW_ACCEPTANCE: (flavour == MUON) & (cell < 0),
+        TAUS: flavour == TAU,
+    }.items():
+        index = np.flatnonzero(chosen)
+        if not len(index):
+            continue
+        bosons = BosonDecay(*(column[index] for column in boson))
+        ratios = weight_ratios(inputs.restricted(index, bosons), systematics, template)
+        if template != SIGNAL:
+            yield _unpolarised(template, index, weight, ratios)
+            continue
+        for name, (names, values) in _components(sample, charge[index], bosons):
+            columns = names, values * weight[index][:, None]
+            yield Part(name, index, cell[index], binning.n_cells, columns, ratios)
+
+
+def boson_cell(boson: BosonDecay, binning: Binning) -> IntArray:
+    """Flat (|Y|, qT) cell of each boson, −1 outside of the measured range."""
+    return flat_index(
+        [bin_index(np.abs(boson.y), binning.absy), bin_index(boson.qt, binning.qt)],
+        (len(binning.absy) - 1, len(binning.qt) - 1),
+    )
+
+
+def _unpolarised(
+    template: str, index: IntArray, weight: FloatArray, ratios: Columns
+) -> Part:
+    """Make one template of events whatever their boson."""
+    columns = _UNPOLARISED, weight[index][:, None]
+    return Part(template, index, np.zeros(len(index), np.int64), 1, columns, ratios)
+
+
+def _components(
+    sample: Sample, charge: IntArray, boson: BosonDecay
+) -> Iterator[tuple[str, Columns]]:
+    """Weights of the even components, and of the odd ones without their A_i.
+
+    A factor A_i near zero would hide whether odd templates vanish by themselves.
+    """
+    n_even = len(EVEN_COMPONENTS)
+    A = np.zeros((8, len(charge)))
+    for sign in (1, -1):
+        same = charge == sign
+        A[:, same] = sample.coefficients(sign, boson.qt[same], boson.y[same])
+    angles = boson.costheta, boson.phistar, A
+    yield SIGNAL, (EVEN_COMPONENTS, helicity_weights(*angles)[:, :n_even])
+    odd = helicity_weights(*angles, weighting="sigma")[:, n_even:]
+    yield ODD, (ODD_COMPONENTS, odd)
+
+
+def _require_w(
+    events: ak.Array, leptons: HardLeptons, pick: IntArray, process: str
+) -> None:
+    """Raise InputError where a selected event has no W."""
+    n_lost = int((leptons.charge[pick] == 0).sum())
+    if n_lost:
+        msg = (
+            f"{file_name(events)}: {n_lost} of {len(pick)} selected events have no "
+            "W → lν in GenPart (statusFlags fromHardProcess and isLastCopy); is "
+            f"`process: {process}` right for this sample?"
+        )
+        raise InputError(msg)
