@@ -13,11 +13,11 @@ from coffea.processor import ProcessorABC
 
 from wprops.axes import Binning
 from wprops.datasets import Catalog
-from wprops.events.samples import Sample, read_samples
+from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
 from wprops.selection.candidates import select
 from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
-from wprops.systematics.catalog import MUON_SCALE, declare
+from wprops.systematics.catalog import MUON_SCALE
 from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
 from wprops.templates.assemble import build_template_set
 from wprops.templates.filling import bin_index, flat_index
@@ -112,12 +112,3 @@ class TemplateProcessor(ProcessorABC):
         )
         templates.tables["performance"] = result.performance
         replace(templates, provenance=result.provenance).write(path)
-
-
-def declare_for(samples: dict[str, Sample]) -> tuple[Systematic, ...]:
-    """Declare the uncertainties for which the samples carry weights."""
-    weights = [sample.dataset.weights.pdf for sample in samples.values()]
-    return declare(
-        max(sample.n_pdf for sample in samples.values()),
-        alphas=any(pdf is not None and pdf.alphas for pdf in weights),
-    )

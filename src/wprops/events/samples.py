@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from wprops.datasets import Catalog, Dataset
 from wprops.errors import ConfigError
 from wprops.events.toy.truth import ToyTruth, coefficients
+from wprops.systematics.catalog import declare
+from wprops.systematics.declaration import Systematic
 
 FloatArray = NDArray[np.float64]
 
@@ -91,6 +94,15 @@ def _read(dataset: Dataset) -> Sample:
         truth=None
         if dataset.truth is None
         else read_truth(dataset.truth, "data" if dataset.kind == "data" else None),
+    )
+
+
+def declare_for(samples: Mapping[str, Sample]) -> tuple[Systematic, ...]:
+    """Declare the uncertainties for which the samples carry weights."""
+    weights = [sample.dataset.weights.pdf for sample in samples.values()]
+    return declare(
+        max(sample.n_pdf for sample in samples.values()),
+        alphas=any(pdf is not None and pdf.alphas for pdf in weights),
     )
 
 

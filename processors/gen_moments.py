@@ -1,0 +1,130 @@
+"""Generator-level moments: σ and A0 … A7 of W+, W− and Z in bins of |Y| and qT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any, Self
+
+import awkward as ak
+import numpy as np
+from coffea.processor import ProcessorABC
+
+from wprops.axes import COMPONENTS, Binning
+from wprops.datasets import Catalog
+from wprops.errors import InputError
+from wprops.events.generator import MUON, hard_leptons
+from wprops.events.samples import Sample, declare_for, read_samples
+from wprops.execution.run import RunResult
+from wprops.moment_maps import MomentMaps, moment_map
+from wprops.physics.collins_soper import boson_and_angles
+from wprops.physics.harmonics import harmonics
+from wprops.systematics.catalog import SIGNAL
+from wprops.systematics.declaration import Systematic
+from wprops.templates.filling import Block, fill
+from wprops.templates.ordered_sum import OrderedSum
+from wprops.templates.parts import boson_cell
+from wprops.weights import WeightInputs, nominal_weight, weight_ratios
+
+#: Charge of each boson, whose samples are of these processes.
+BOSONS = {"Wplus": 1, "Wminus": -1, "Z": 0}
+PROCESSES = {"W": SIGNAL, "W_mu": SIGNAL, "Z": "Z"}
+PB_IN_FB = 1000.0
+
+
+class MomentProcessor(ProcessorABC):
+    """Measure the angular coefficients of decays to muons, before any selection."""
+
+    def __init__(
+        self,
+        samples: dict[str, Sample],
+        systematics: tuple[Systematic, ...],
+        binning: Binning,
+    ) -> None:
+        self.samples = samples
+        self.systematics = systematics
+        self.binning = binning
+
+    @classmethod
+    def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
+        """Configure the processor for a catalogue."""
+        samples = read_samples(catalog)
+        return cls(samples, declare_for(samples), binning)
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        """Sum moments of a chunk; samples without a simulated boson give none."""
+        dataset = events.metadata["record"]
+        blocks: dict[str, Block] = {}
+        if dataset.process in PROCESSES:
+            blocks = self.moments(events)
+        return {dataset.name: OrderedSum(blocks, events.metadata["chunk"])}
+
+    def moments(self, events: ak.Array) -> dict[str, Block]:
+        """Sums of the weight and of the weight times each harmonic, by boson."""
+        dataset = events.metadata["record"]
+        weight = nominal_weight(events)
+        leptons = hard_leptons(events)
+        inputs = WeightInputs(
+            events=events,
+            pick=np.arange(len(events)),
+            dataset=dataset,
+            hessian=self.samples[dataset.name].hessian,
+        )
+        blocks = {}
+        for name, charge in BOSONS.items():
+            index = np.flatnonzero(
+                (leptons.flavour == MUON) & (leptons.charge == charge)
+            )
+            if not len(index):
+                continue
+            boson = boson_and_angles(leptons.lepton[:, index], leptons.other[:, index])
+            moments = np.empty((len(index), len(COMPONENTS)))
+            moments[:, 0] = weight[index]
+            moments[:, 1:] = (
+                weight[index] * harmonics(boson.costheta, boson.phistar)
+            ).T
+            ratios = weight_ratios(
+                inputs.restricted(index, boson),
+                self.systematics,
+                PROCESSES[dataset.process],
+            )
+            blocks[name] = fill(
+                boson_cell(boson, self.binning),
+                self.binning.n_cells,
+                (COMPONENTS, moments),
+                ratios,
+            )
+        return blocks
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Leave the sums as they are."""
+        return accumulator
+
+    def save(self, result: RunResult, path: Path) -> None:
+        """Write the maps of all bosons."""
+        luminosity = PB_IN_FB * result.catalog.luminosity
+        merged = merge(result.outputs)
+        if not merged:
+            msg = (
+                f"no W or Z → μμ was generated in {', '.join(result.outputs)}; run over "
+                "datasets with `process:` W, W_mu or Z that have GenPart"
+            )
+            raise InputError(msg)
+        maps = {}
+        for name, block in merged.items():
+            section = block.section(0, self.binning.n_cells)
+            maps[name] = moment_map(
+                block.labels, section.sums, section.products, self.binning, luminosity
+            )
+        MomentMaps(maps, result.provenance).write(path)
+
+
+def merge(outputs: Mapping[str, Mapping[str, Block]]) -> dict[str, Block]:
+    """Add the blocks of all datasets by boson."""
+    parts: dict[str, list[Block]] = {}
+    for blocks in outputs.values():
+        for name, block in blocks.items():
+            parts.setdefault(name, []).append(block)
+    return {name: reduce(add, found) for name, found in parts.items()}
