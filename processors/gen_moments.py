@@ -62,7 +62,7 @@ class MomentProcessor(ProcessorABC):
         return {dataset.name: OrderedSum(blocks, events.metadata["chunk"])}
 
     def moments(self, events: ak.Array) -> dict[str, Block]:
-        """Sums of the weight and of the weight times each harmonic, by boson."""
+        """Sum the weight and the weight times each harmonic, by boson."""
         dataset = events.metadata["record"]
         weight = nominal_weight(events)
         leptons = hard_leptons(events)
@@ -80,11 +80,9 @@ class MomentProcessor(ProcessorABC):
             if not len(index):
                 continue
             boson = boson_and_angles(leptons.lepton[:, index], leptons.other[:, index])
-            moments = np.empty((len(index), len(COMPONENTS)))
-            moments[:, 0] = weight[index]
-            moments[:, 1:] = (
-                weight[index] * harmonics(boson.costheta, boson.phistar)
-            ).T
+            columns = np.ones((len(index), len(COMPONENTS)))
+            columns[:, 1:] = harmonics(boson.costheta, boson.phistar).T
+            columns *= weight[index][:, None]
             ratios = weight_ratios(
                 inputs.restricted(index, boson),
                 self.systematics,
@@ -93,7 +91,7 @@ class MomentProcessor(ProcessorABC):
             blocks[name] = fill(
                 boson_cell(boson, self.binning),
                 self.binning.n_cells,
-                (COMPONENTS, moments),
+                (COMPONENTS, columns),
                 ratios,
             )
         return blocks
@@ -107,9 +105,10 @@ class MomentProcessor(ProcessorABC):
         luminosity = PB_IN_FB * result.catalog.luminosity
         merged = merge(result.outputs)
         if not merged:
+            names = ", ".join(result.outputs)
             msg = (
-                f"no W or Z → μμ was generated in {', '.join(result.outputs)}; run over "
-                "datasets with `process:` W, W_mu or Z that have GenPart"
+                f"no W or Z → μμ was generated in {names}; run over datasets with "
+                "`process:` W, W_mu or Z that have GenPart"
             )
             raise InputError(msg)
         maps = {}
