@@ -15,7 +15,7 @@ from wprops.axes import Binning
 from wprops.datasets import Catalog
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
-from wprops.selection.candidates import select
+from wprops.selection.candidates import certified_events, select
 from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
 from wprops.systematics.catalog import MUON_SCALE
 from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
@@ -40,35 +40,31 @@ class TemplateProcessor(ProcessorABC):
         samples: dict[str, Sample],
         systematics: tuple[Systematic, ...],
         binning: Binning,
-        certified: LumiMask | None = None,
+        golden: LumiMask | None = None,
     ) -> None:
         self.samples = samples
         self.systematics = systematics
         self.binning = binning
-        self.certified = certified
+        self.golden = golden
 
     @classmethod
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue."""
         samples = read_samples(catalog)
         golden = catalog.golden_json
-        certified = None if golden is None else LumiMask(str(golden))
-        return cls(samples, declare_for(samples), binning, certified)
+        mask = None if golden is None else LumiMask(str(golden))
+        return cls(samples, declare_for(samples), binning, mask)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Select the events of a chunk and fill their templates."""
         dataset = events.metadata["record"]
-        is_data = dataset.kind == "data"
-
-        certified = None
-        if is_data and self.certified is not None:
-            certified = ak.to_numpy(self.certified(events.run, events.luminosityBlock))
+        certified = certified_events(events, dataset, self.golden)
         candidates = select(events, dataset, certified)
         weight = nominal_weight(events)
         flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
 
         shifted = {NOMINAL: candidates}
-        if not is_data:
+        if dataset.kind != "data":
             for label, factor in MUON_SCALES.items():
                 shifted[label] = candidates.with_muon_scale(factor)
         passes = {label: SIGNAL.passes(found) for label, found in shifted.items()}

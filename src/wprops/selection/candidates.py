@@ -11,6 +11,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+from coffea.lumi_tools import LumiMask
 from numpy.typing import NDArray
 
 from wprops.datasets import Dataset
@@ -120,9 +121,26 @@ def _flat(events: ak.Array, collection: str, fields: tuple[str, ...]) -> _Flat:
     )
 
 
-def select(
-    events: ak.Array, dataset: Dataset, certified: BoolArray | None = None
-) -> Candidates:
+def certified_events(
+    events: ak.Array, dataset: Dataset, golden: LumiMask | None
+) -> BoolArray:
+    """Events of certified luminosity sections, shape (n,).
+
+    Parameters
+    ----------
+    events : awkward.Array
+        A chunk of NanoEvents.
+    dataset : Dataset
+        The sample; all events of simulation are certified.
+    golden : LumiMask, optional
+        Certified sections; without them all data are certified.
+    """
+    if dataset.kind == "mc" or golden is None:
+        return np.ones(len(events), bool)
+    return ak.to_numpy(golden(events.run, events.luminosityBlock))
+
+
+def select(events: ak.Array, dataset: Dataset, certified: BoolArray) -> Candidates:
     """Identify muons and electrons and choose the candidate of each event.
 
     Parameters
@@ -131,8 +149,8 @@ def select(
         A chunk of NanoEvents.
     dataset : Dataset
         Says which triggers, filters and missing momentum to use.
-    certified : ndarray of bool, shape (n,), optional
-        Events of certified luminosity sections; all when omitted.
+    certified : ndarray of bool, shape (n,)
+        Events of certified luminosity sections, see `certified_events`.
 
     Returns
     -------
@@ -191,7 +209,7 @@ def select(
     pt, phi = column("pt"), column("phi")
     met, met_phi = missing_momentum(events, dataset)
     return Candidates(
-        certified=np.ones(n, bool) if certified is None else certified,
+        certified=certified,
         triggered=_any_of(events, dataset),
         passes_flags=_all_of(events, dataset),
         n_veto_electrons=_veto_electrons(events),
