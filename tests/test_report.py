@@ -71,8 +71,20 @@ def test_tables_timings_and_provenance_are_shown_escaped(page):
     assert "&lt;b&gt;trigger" in page
     assert "<b>trigger" not in page
     text = "".join(parse(page).text)
-    for expected in ("cutflow", "events_per_s", "123,457", "total", '"created"'):
+    for expected in ("events_per_s", "123,457", "total", '"created"'):
         assert expected in text
+
+
+def test_the_cut_flow_has_a_row_per_cut_and_a_column_per_dataset(page):
+    rows = page.split("region signal: events processed")[1].split("</table>")[0]
+    cells = [
+        part.split("<")[0] for part in rows.split(">") if part.split("<")[0].strip()
+    ]
+    assert cells == [
+        *("cut", "Wplus_mu", "top"),
+        *("all", "1,234", "2,468"),
+        *("&lt;b&gt;trigger", "9", "18"),
+    ]
 
 
 def test_an_asimov_fit_is_compared_with_the_simulation(templates, tmp_path):

@@ -38,9 +38,12 @@ class _Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """W boson cross sections, angular coefficients and mass from NanoAOD."""
-    logging.basicConfig(level=logging.WARNING)
-    if debug:  # of the project alone: compilers log thousands of lines
-        logging.getLogger("wprops").setLevel(logging.DEBUG)
+    # On the handler, since dask sets the level of its own loggers; and debugging is
+    # of the project alone, since compilers log thousands of lines.
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("wprops").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 def _deviations(

@@ -42,6 +42,8 @@ from wprops.store import Channel, TemplateSet, Truth
 
 #: Name of the derived mass.
 MASS = "m_W"
+#: Name of the table with one row per dataset, region and cut.
+CUT_FLOW = "cut_flow"
 
 
 def write_report(
@@ -351,13 +353,40 @@ def _parameters(result: FitResult, label: SampleLabel) -> Section:
 def _tables(
     templates: TemplateSet, timings: Mapping[str, float] | None
 ) -> Iterator[Section]:
-    tables = [_table(name, content) for name, content in templates.tables.items()]
+    tables = []
+    for name, content in templates.tables.items():
+        if name == CUT_FLOW:
+            tables.extend(_cut_flow_tables(content))
+        else:
+            tables.append(_table(name, content))
     if tables:
         yield Section(title="Selection and processing", tables=tables)
     if timings:
         rows = [*timings.items(), ("total", sum(timings.values()))]
         table = Table(caption="wall time", columns=["step", "seconds"], rows=rows)
         yield Section(title="Time", tables=[table])
+
+
+def _cut_flow_tables(rows: list[dict[str, Any]]) -> Iterator[Table]:
+    """Show one table per region, cuts downwards and datasets across."""
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    for quantity, meaning in {
+        "weighted": "expected events",
+        "events": "events processed",
+    }.items():
+        for region in dict.fromkeys(row["region"] for row in rows):
+            found: dict[str, dict[str, Any]] = {}
+            for row in rows:
+                if row["region"] == region:
+                    found.setdefault(row["cut"], {})[row["dataset"]] = row[quantity]
+            yield Table(
+                caption=f"cut flow of the region {region}: {meaning}",
+                columns=["cut", *datasets],
+                rows=[
+                    [cut, *(counts.get(name, "") for name in datasets)]
+                    for cut, counts in found.items()
+                ],
+            )
 
 
 def _table(name: str, content: Any) -> Table:

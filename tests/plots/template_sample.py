@@ -126,9 +126,16 @@ def make_template_set(seed=3):
             },
         ),
         tables={
-            "cutflow": [
-                {"dataset": "Wplus_mu", "cut": "all", "events": 1000, "sumw": 1e3},
-                {"dataset": "Wplus_mu", "cut": "<b>trigger", "events": 9, "sumw": 9.5},
+            "cut_flow": [
+                {
+                    "dataset": dataset,
+                    "region": "signal",
+                    "cut": cut,
+                    "events": events,
+                    "weighted": 0.5 * events,
+                }
+                for dataset, scale in (("Wplus_mu", 1), ("top", 2))
+                for cut, events in (("all", 1234 * scale), ("<b>trigger", 9 * scale))
             ],
             "performance": {"events_per_s": 123456.7, "executor": "futures"},
         },

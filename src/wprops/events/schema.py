@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import awkward as ak
 from coffea.nanoevents import NanoAODSchema
@@ -11,13 +12,16 @@ from wprops.errors import InputError
 
 
 class NanoSchema(NanoAODSchema):
-    """NanoAOD without warnings about index branches whose target is absent.
+    """NanoAOD without warnings about what this project does not read.
 
     A class attribute reaches workers with the class; set from outside, it stays in
     the parent process.
     """
 
+    # Index branches whose target is absent.
     warn_missing_crossrefs = False
+    # Masses and charges of photons, which some files have already.
+    full_like_items: ClassVar[dict[str, Any]] = {}
 
 
 def has_branch(events: ak.Array, branch: str) -> bool:

@@ -129,8 +129,8 @@ def _draw_stack(ax: Axes, shown: Projection) -> None:
     if shown.data is not None:
         _draw_points(ax, shown.edges, shown.data, np.sqrt(shown.data))
     ax.set_ylabel("Events / bin")
-    # Room for a legend of four rows.
-    ax.set_ylim(0, 1.6 * max(shown.total.max(), _largest(shown.data)))
+    # Room for a legend of five rows above flat distributions.
+    ax.set_ylim(0, 1.9 * max(shown.total.max(), _largest(shown.data)))
 
 
 def _draw_ratio(ax: Axes, shown: Projection) -> None:
