@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-test
-	$(BIN)/pytest -n $(WORKERS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
 benchmarks: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/bench_events.py

@@ -353,7 +353,7 @@ def _parameters(result: FitResult, label: SampleLabel) -> Section:
 def _tables(
     templates: TemplateSet, timings: Mapping[str, float] | None
 ) -> Iterator[Section]:
-    tables = []
+    tables: list[Table] = []
     for name, content in templates.tables.items():
         if name == CUT_FLOW:
             tables.extend(_cut_flow_tables(content))

@@ -7,13 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import correctionlib
+from correctionlib.highlevel import CompoundCorrection, Correction
 
 from wprops.errors import ConfigError
 from wprops.provenance import file_digest
-
-Correction = (
-    correctionlib.highlevel.Correction | correctionlib.highlevel.CompoundCorrection
-)
 
 
 @lru_cache(maxsize=32)
@@ -38,7 +35,9 @@ def open_set(path: Path) -> correctionlib.CorrectionSet:
         raise ConfigError(msg) from error
 
 
-def get_correction(path: Path, name: str, inputs: Sequence[str]) -> Correction:
+def get_correction(
+    path: Path, name: str, inputs: Sequence[str]
+) -> Correction | CompoundCorrection:
     """Return one correction of a file after a look at its inputs.
 
     Parameters
@@ -56,10 +55,8 @@ def get_correction(path: Path, name: str, inputs: Sequence[str]) -> Correction:
         If the file has no such correction, or it has other inputs.
     """
     found = open_set(path)
-    if name in found:
-        correction: Correction = found[name]
-    elif name in found.compound:
-        correction = found.compound[name]
+    if name in found or name in found.compound:
+        correction = found[name] if name in found else found.compound[name]
     else:
         known = ", ".join([*found, *found.compound])
         msg = f"{path} has no correction {name!r}; it has {known}"
