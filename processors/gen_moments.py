@@ -114,9 +114,7 @@ class MomentProcessor(ProcessorABC):
         maps = {}
         for name, block in merged.items():
             section = block.section(0, self.binning.n_cells)
-            maps[name] = moment_map(
-                block.labels, section.sums, section.products, self.binning, luminosity
-            )
+            maps[name] = moment_map(block.labels, section, self.binning, luminosity)
         MomentMaps(maps, result.provenance).write(path)
 
 

@@ -29,6 +29,7 @@ from wprops.hdf5 import (
 )
 from wprops.physics.moments import coefficients_from_sums
 from wprops.systematics.declaration import NOMINAL
+from wprops.templates.filling import Section
 
 Array = NDArray[np.float64]
 #: Kind and version of the file.
@@ -51,7 +52,8 @@ class MomentMap:
     sigma_error : ndarray, shape (n_y, n_qt)
         Statistical error of the nominal cross section [pb].
     covariance : ndarray, shape (8, 8, n_y, n_qt)
-        Statistical covariance of the nominal coefficients of each bin.
+        Statistical covariance of the nominal coefficients of each bin; NaN in bins
+        with less than two events, which tell no spread.
     """
 
     absy_edges: Array
@@ -64,15 +66,12 @@ class MomentMap:
     @property
     def errors(self) -> Array:
         """Statistical errors of the nominal A0 … A7, shape (8, n_y, n_qt)."""
-        return np.sqrt(np.einsum("ii...->i...", self.covariance))
+        # Rounding may leave −1e-17 where a harmonic does not vary.
+        return np.sqrt(np.maximum(np.einsum("ii...->i...", self.covariance), 0.0))
 
 
 def moment_map(
-    labels: tuple[str, ...],
-    sums: Array,
-    products: Array,
-    binning: Binning,
-    luminosity: float,
+    labels: tuple[str, ...], section: Section, binning: Binning, luminosity: float
 ) -> MomentMap:
     """Make the maps of one boson from sums over its events.
 
@@ -80,18 +79,16 @@ def moment_map(
     ----------
     labels : tuple of str
         Weight variations, nominal first.
-    sums : ndarray, shape (9, n_labels, n_cells)
-        Sums of w and of w P0 … w P7, normalised to the luminosity.
-    products : ndarray, shape (9, 9, n_cells)
-        Sums of products of two nominal components.
+    section : Section
+        Sums of w and of w P0 … w P7 in all cells, normalised to the luminosity.
     binning : Binning
         Gives the cells, |Y| slower than qT.
     luminosity : float
         Luminosity [pb⁻¹] of the normalisation.
     """
     shape = len(binning.absy) - 1, len(binning.qt) - 1
-    cells = sums.reshape(*sums.shape[:2], *shape)
-    squares = products.reshape(9, 9, *shape)
+    cells = section.sums.reshape(*section.sums.shape[:2], *shape)
+    squares = section.products.reshape(9, 9, *shape)
     # A bin without weight has no mean: NaN says so in every figure and file.
     weight = np.where(cells[0] == 0, np.nan, cells[0])
     results = {
@@ -108,7 +105,9 @@ def moment_map(
         sigma={label: cells[0, v] / luminosity for v, label in enumerate(labels)},
         coefficients={label: A for label, (A, _) in results.items()},
         sigma_error=np.sqrt(squares[0, 0]) / luminosity,
-        covariance=results[NOMINAL][1],
+        covariance=np.where(
+            section.entries.reshape(shape) < 2, np.nan, results[NOMINAL][1]
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from coffea.processor import (
     Runner,
 )
 from coffea.processor.executor import ExecutorBase, WorkItem
+from coffea.util import coffea_console
 from distributed import Client, LocalCluster
 
 from wprops.datasets import Catalog, Dataset
@@ -106,7 +107,10 @@ def run(
         dataset.name: _dataset_metadata(dataset, catalog.luminosity)
         for dataset in catalog.datasets
     }
-    with _executor(executor, workers, address, progress) as coffea_executor:
+    with (
+        _quiet(not progress),
+        _executor(executor, workers, address, progress) as coffea_executor,
+    ):
         runner = Runner(
             executor=coffea_executor,
             pre_executor=IterativeExecutor(status=False),
@@ -242,6 +246,17 @@ def _chunk_record(item: WorkItem) -> dict[str, Any]:
         "uuid": item.fileuuid.hex(),
         "entries": [item.entrystart, item.entrystop],
     }
+
+
+@contextmanager
+def _quiet(quiet: bool) -> Iterator[None]:
+    """Silence coffea's bars, which ``status=False`` of its executors leaves on."""
+    before = coffea_console.quiet
+    coffea_console.quiet = before or quiet
+    try:
+        yield
+    finally:
+        coffea_console.quiet = before
 
 
 @contextmanager

@@ -1,0 +1,142 @@
+"""The chain as a user types it, file to file, and what happens to bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from wprops.cli import main
+from wprops.fit.results import FitResult
+from wprops.moment_maps import MomentMaps
+from wprops.plots.comparison import compare, pulls_of
+from wprops.store import TemplateSet
+
+#: Enough simulated events for the coarse binning, few enough for a test.
+EVENTS = "600000"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """Toy, templates, fit and report, one file after the other."""
+    folder = tmp_path_factory.mktemp("chain")
+    succeed("toy", folder / "toy", "--events", EVENTS, "--seed", 5, "--workers", 1)
+    catalogue, templates = folder / "toy/catalogue.yaml", folder / "templates.h5"
+    run = ("run", catalogue, "--binning", "coarse", "-o")
+    output = succeed(*run, templates)
+    assert "wrote" in output
+    succeed("fit", templates, "-o", folder / "fit.h5")
+    succeed("report", folder / "fit.h5", templates, "-o", folder / "report.html")
+    return folder
+
+
+def test_the_chain_recovers_the_truth(chain):
+    """Pulls on independent pseudo-data, as large as the fit itself expects."""
+    result = FitResult.read(chain / "fit.h5")
+    templates = TemplateSet.read(chain / "templates.h5")
+    assert result.edm < 1e-8
+    assert result.gof.p_value > 1e-4
+    mass = result.derived["m_W"]
+    assert abs(mass.values[0] - templates.truth.boson_mass) < 4 * mass.errors[0]
+    pulls = pulls_of(compare(result.derived, templates, templates.truth))
+    assert len(pulls) == 108
+    # Barlow-Beeston covers at the generated point; the RMS of 108 correlated pulls
+    # scatters by far less than a half.
+    assert 0.6 < np.sqrt(np.mean(pulls**2)) < 1.5
+
+
+def test_templates_carry_what_they_were_made_of(chain):
+    templates = TemplateSet.read(chain / "templates.h5")
+    truth = json.loads((chain / "toy/truth.json").read_text())
+    assert templates.luminosity == pytest.approx(truth["luminosity_data"])
+    assert templates.boson_mass == truth["simulation"]["wplus"]["mass"]
+    provenance = templates.provenance
+    assert provenance["catalog"] == "toy"
+    assert {item["dataset"] for item in provenance["inputs"]} >= {"data", "qcd"}
+    assert templates.tables["performance"]["events"] > float(EVENTS)
+    assert {row["region"] for row in templates.tables["cut_flow"]} == {
+        "signal",
+        "signal_antiiso",
+        "sideband",
+        "sideband_antiiso",
+    }
+
+
+def test_the_prediction_describes_the_data(chain):
+    """Totals before the fit, within the luminosity-free statistical errors."""
+    templates = TemplateSet.read(chain / "templates.h5")
+    for channel in templates.channels.values():
+        nominal, variance = channel.total()
+        error = np.sqrt(nominal.sum() + variance.sum())
+        assert abs(channel.data.sum() - nominal.sum()) < 4 * error
+
+
+def test_other_processors_run_by_name(chain):
+    catalogue = chain / "toy/catalogue.yaml"
+    signal = ("--dataset", "Wplus_mu", "--dataset", "Wminus_mu")
+    moments = ("run", catalogue, "--processor", "gen_moments", "--binning", "coarse")
+    succeed(*moments, *signal, "-o", chain / "moments.h5")
+    assert set(MomentMaps.read(chain / "moments.h5").bosons) == {"Wplus", "Wminus"}
+    flow = chain / "flow.csv"
+    succeed("run", catalogue, "--processor", "cut_flow", "--dataset", "top", "-o", flow)
+    assert flow.read_text().startswith("dataset,region,cut,events,weighted\ntop,signal")
+
+
+def test_the_report_is_one_page(chain):
+    page = (chain / "report.html").read_text("utf-8")
+    assert "m_W, fit − truth" in page
+    assert "cut flow of the region signal" in page
+
+
+@pytest.mark.parametrize("command", ["", "toy", "run", "fit", "report", "demo"])
+def test_every_command_explains_itself(command):
+    output = succeed(*command.split(), "--help")
+    assert output.startswith("Usage:")
+
+
+def test_a_fit_without_templates_says_so(tmp_path):
+    (tmp_path / "t.h5").write_text("no HDF5")
+    result = invoke("fit", tmp_path / "t.h5")
+    assert result.exit_code == 1
+    assert "t.h5 cannot be read as a wprops template set" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_dataset_lists_the_known_ones(chain):
+    result = invoke(
+        *("run", chain / "toy/catalogue.yaml", "--dataset", "W", "-o", chain / "x.h5")
+    )
+    assert result.exit_code == 1
+    assert "no dataset 'W'; it has Wplus_mu" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("mw_shift", "not NAME=VALUE"),
+        ("mw_shift=x", "with a number as value"),
+        ("m=1", "unknown deviation 'm'"),
+    ],
+)
+def test_a_wrong_deviation_is_refused(tmp_path, option, message):
+    result = invoke("toy", tmp_path / "toy", "--deviation", option)
+    assert result.exit_code != 0
+    assert message in result.output
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_demo_does_not_overwrite_a_file(tmp_path):
+    (tmp_path / "demo").write_text("mine")
+    result = invoke("demo", "--output", tmp_path / "demo")
+    assert result.exit_code == 1
+    assert "is not a folder" in result.output
