@@ -19,6 +19,7 @@ from wprops.plots.comparison import (
     comparison_table,
     pulls_of,
 )
+from wprops.plots.cut_flow import cut_flow_tables
 from wprops.plots.distributions import plot_distribution
 from wprops.plots.fits import (
     plot_correlation,
@@ -356,7 +357,7 @@ def _tables(
     tables: list[Table] = []
     for name, content in templates.tables.items():
         if name == CUT_FLOW:
-            tables.extend(_cut_flow_tables(content))
+            tables.extend(cut_flow_tables(content))
         else:
             tables.append(_table(name, content))
     if tables:
@@ -365,28 +366,6 @@ def _tables(
         rows = [*timings.items(), ("total", sum(timings.values()))]
         table = Table(caption="wall time", columns=["step", "seconds"], rows=rows)
         yield Section(title="Time", tables=[table])
-
-
-def _cut_flow_tables(rows: list[dict[str, Any]]) -> Iterator[Table]:
-    """Show one table per region, cuts downwards and datasets across."""
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    for quantity, meaning in {
-        "weighted": "expected events",
-        "events": "events processed",
-    }.items():
-        for region in dict.fromkeys(row["region"] for row in rows):
-            found: dict[str, dict[str, Any]] = {}
-            for row in rows:
-                if row["region"] == region:
-                    found.setdefault(row["cut"], {})[row["dataset"]] = row[quantity]
-            yield Table(
-                caption=f"cut flow of the region {region}: {meaning}",
-                columns=["cut", *datasets],
-                rows=[
-                    [cut, *(counts.get(name, "") for name in datasets)]
-                    for cut, counts in found.items()
-                ],
-            )
 
 
 def _table(name: str, content: Any) -> Table:

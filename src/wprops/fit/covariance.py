@@ -45,8 +45,8 @@ def factorise(matrix: Array) -> Factor | None:
 
     Examples
     --------
-    >>> factorise(np.array([[2.0, 0.0], [0.0, 4.0]])).inverse().tolist()
-    [[0.5, 0.0], [0.0, 0.25]]
+    >>> factorise(np.array([[4.0, 0.0], [0.0, 16.0]])).inverse().tolist()
+    [[0.25, 0.0], [0.0, 0.0625]]
     >>> factorise(np.array([[1.0, 2.0], [2.0, 1.0]])) is None
     True
     """
