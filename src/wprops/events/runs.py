@@ -32,16 +32,17 @@ class GenWeightSums:
 def _open(path: str) -> Iterator[Any]:
     """Open a ROOT file; raise InputError that names it if it cannot be read."""
     try:
-        file = uproot.open(path)
-    # uproot raises ValueError for a wrong header, OSError for a missing file.
+        with uproot.open(path) as file:
+            yield file
+    except InputError:
+        raise
+    # uproot raises ValueError for a wrong header, OSError for a missing or cut file.
     except (OSError, ValueError) as error:
         msg = (
-            f"{path} cannot be opened as a ROOT file: {error}. Copy it again, or take "
+            f"{path} cannot be read as a ROOT file: {error}. Copy it again, or take "
             "it out of the catalogue"
         )
         raise InputError(msg) from error
-    with file:
-        yield file
 
 
 def require_events_tree(path: str) -> None:
@@ -73,6 +74,7 @@ def genweight_sums(paths: Iterable[str], *, source: str = "runs") -> GenWeightSu
         If a file has no sums, or the weights of the sample do not add up to a
         positive number.
     """
+    paths = list(paths)
     parts = [_file_sums(path, source) for path in paths]
     total = GenWeightSums(
         sum(part.sumw for part in parts), sum(part.n_events for part in parts)
@@ -89,6 +91,12 @@ def genweight_sums(paths: Iterable[str], *, source: str = "runs") -> GenWeightSu
 def _file_sums(path: str, source: str) -> GenWeightSums:
     with _open(path) as file:
         if source == "events":
+            if "genWeight" not in file["Events"]:
+                msg = (
+                    f"{path} has no branch 'genWeight' in Events; use a file with "
+                    "generator weights, or set `kind: data`"
+                )
+                raise InputError(msg)
             weights = file["Events/genWeight"].array(library="np").astype(float)
             return GenWeightSums(float(weights.sum()), len(weights))
         runs = file.get("Runs")

@@ -23,15 +23,26 @@ class NanoSchema(NanoAODSchema):
     # Masses and charges of photons, which some files have already.
     full_like_items: ClassVar[dict[str, Any]] = {}
 
+    def _build_collections(
+        self, field_names: list[str], input_contents: list[Any]
+    ) -> tuple[list[str], list[Any]]:
+        """Keep branches whose first word is a branch itself, as PrefireWeight_Up."""
+        names, contents = super()._build_collections(field_names, input_contents)
+        present = set(field_names)
+        for field, content in zip(field_names, input_contents, strict=True):
+            first, _, rest = field.partition("_")
+            if rest and first in present and f"n{first}" not in present:
+                names.append(field)
+                contents.append(content)
+        return names, contents
+
 
 def has_branch(events: ak.Array, branch: str) -> bool:
     """Whether a chunk has a branch, by its NanoAOD name such as ``Muon_pt``."""
-    collection, _, field = branch.partition("_")
     if branch in events.fields:
         return True
-    return bool(field) and (
-        collection in events.fields and field in events[collection].fields
-    )
+    collection, _, field = branch.partition("_")
+    return collection in events.fields and field in _plain(events, collection).fields
 
 
 def get_branch(events: ak.Array, branch: str, *, remedy: str) -> ak.Array:
@@ -54,8 +65,15 @@ def get_branch(events: ak.Array, branch: str, *, remedy: str) -> ak.Array:
     if not has_branch(events, branch):
         msg = f"{file_name(events)} has no branch {branch!r}; {remedy}"
         raise InputError(msg)
+    if branch in events.fields:
+        return events[branch]
     collection, _, field = branch.partition("_")
-    return events[branch] if branch in events.fields else events[collection][field]
+    return _plain(events, collection)[field]
+
+
+def _plain(events: ak.Array, collection: str) -> ak.Array:
+    """Return a collection without its methods, which ask for columns of their own."""
+    return ak.Array(events.layout.content(collection), behavior={})
 
 
 def file_name(events: ak.Array) -> str:

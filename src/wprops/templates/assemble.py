@@ -290,7 +290,8 @@ def odd_table(block: Block) -> list[dict[str, Any]]:
                 "component": component,
                 "chi2": statistic,
                 "bins": ndf,
-                "p": float(chi2.sf(statistic, ndf)),
+                # Without bins nothing speaks against zero.
+                "p": float(chi2.sf(statistic, ndf)) if ndf else 1.0,
             }
         )
     return rows

@@ -1,0 +1,393 @@
+"""Event weights against their formulas, and against the toy's truth."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import quad
+
+from processors.templates import MUON_SCALES
+from tests.events.nano import (
+    dataset,
+    jagged,
+    open_nano,
+    open_sample,
+    toy_catalog,
+    write_nano,
+)
+from wprops.datasets import LheWeights, PdfWeights
+from wprops.errors import ConfigError, InputError
+from wprops.events.generator import hard_leptons
+from wprops.events.samples import read_samples
+from wprops.events.toy.theory import PDF_MEMBERS, member
+from wprops.events.toy.truth import ToyTruth, coefficients, density
+from wprops.physics.collins_soper import boson_and_angles
+from wprops.systematics.catalog import declare
+from wprops.systematics.declaration import Systematic
+from wprops.weights import (
+    WEIGHTS,
+    WeightInputs,
+    lhe_weights,
+    nominal_weight,
+    split_pdf_weights,
+    weight_ratios,
+)
+
+TRUTH = ToyTruth()
+DECLARED = declare(9, alphas=True)
+ABSY = (0.0, 0.8, 1.6, 2.4)
+#: Widths of the statistical errors within which a mean has to lie.
+SIGMAS = 4.0
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    return toy_catalog(
+        tmp_path_factory.mktemp("toy"),
+        events=30_000,
+        seed=21,
+        samples=["Wplus_mu", "Wminus_mu", "top"],
+        negative_fraction=0.1,
+    )
+
+
+@pytest.fixture(scope="module", params=["Wplus_mu", "Wminus_mu"])
+def toy(request, catalog):
+    """Weight inputs of all events of one sample, and the charge of its bosons."""
+    sample = read_samples(catalog)[request.param]
+    events = open_sample(catalog, request.param, normalisation=0.25)
+    leptons = hard_leptons(events)
+    inputs = WeightInputs(
+        events=events,
+        pick=np.arange(len(events)),
+        dataset=sample.dataset,
+        hessian=sample.hessian,
+        boson=boson_and_angles(leptons.lepton, leptons.other),
+    )
+    return inputs, 1 if request.param == "Wplus_mu" else -1
+
+
+def test_every_weight_systematic_has_a_function(toy):
+    inputs, _ = toy
+    records = [record for record in DECLARED if record.kind == "weight"]
+    assert {record.group for record in records} == set(WEIGHTS)
+    made = {label for function in WEIGHTS.values() for label in function(inputs)}
+    declared = {label for record in records for label in record.labels}
+    assert made >= declared
+    # A one-sided source needs no more than its side.
+    assert made - declared == set()
+
+
+def test_every_kinematic_systematic_has_a_shift():
+    labels = [
+        label
+        for record in DECLARED
+        if record.kind == "kinematic"
+        for label in record.labels
+    ]
+    assert sorted(labels) == sorted(MUON_SCALES)
+    up, down = MUON_SCALES["muon_scale_up"], MUON_SCALES["muon_scale_down"]
+    assert_allclose((up, down), (1 + 5e-4, 1 - 5e-4), rtol=1e-15)
+
+
+def test_norms_need_neither():
+    for record in DECLARED:
+        if record.kind == "norm":
+            assert record.labels == ()
+            assert record.size > 1
+
+
+def test_ratios_have_a_column_per_declared_label_nominal_first(toy):
+    inputs, _ = toy
+    labels, ratios = weight_ratios(inputs, DECLARED, "W")
+    declared = [x for r in DECLARED if r.kind == "weight" for x in r.labels]
+    assert labels == ("nominal", *declared)
+    assert ratios.shape == (len(inputs.pick), 1 + 2 + 9 + 2)
+    assert (ratios[:, 0] == 1.0).all()
+    columns = {
+        k: v for function in WEIGHTS.values() for k, v in function(inputs).items()
+    }
+    for label, column in zip(labels[1:], ratios.T[1:], strict=True):
+        assert_array_equal(column, columns[label])
+
+
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [("W_lowacc", 14), ("W_tau", 12), ("Z", 12), ("top", 1), ("qcd", 1), ("data", 1)],
+)
+def test_processes_have_the_variations_that_act_on_them(toy, process, expected):
+    labels, ratios = weight_ratios(toy[0], DECLARED, process)
+    assert len(labels) == ratios.shape[1] == expected
+
+
+def test_weights_of_some_events_are_those_among_all(toy):
+    inputs, _ = toy
+    _, everything = weight_ratios(inputs, DECLARED, "W")
+    index = np.random.default_rng(6).permutation(len(inputs.pick))[:500]
+    boson = type(inputs.boson)(*(column[index] for column in inputs.boson))
+    _, some = weight_ratios(inputs.restricted(index, boson), DECLARED, "W")
+    # BLAS adds the replicas in an order that depends on the number of events.
+    assert_allclose(some, everything[index], rtol=1e-14)
+    again = np.array([3, 1, 4])
+    boson = type(boson)(*(column[again] for column in boson))
+    _, few = weight_ratios(
+        inputs.restricted(index, boson).restricted(again, boson), DECLARED, "W"
+    )
+    assert_allclose(few, everything[index[again]], rtol=1e-14)
+
+
+def test_directions_are_the_published_sum_over_replicas(toy):
+    inputs, _ = toy
+    made = WEIGHTS["pdf"](inputs)
+    members = inputs.events.LHEPdfWeight[:50].to_numpy().astype(float)
+    for k in range(9):
+        for event in range(50):
+            expected = 1.0 + sum(
+                inputs.hessian[j, k] * (members[event, j] - 1.0) for j in range(100)
+            )
+            # Differences of single-precision weights from 1.
+            assert_allclose(made[f"pdf_{k + 1:02d}_up"][event], expected, atol=1e-7)
+    for k, side in enumerate(("down", "up")):
+        assert_array_equal(made[f"alphas_{side}"][:50], members[:, 100 + k])
+
+
+def rapidity_mean(charge, low, high, function):
+    """Mean of a function of (qT, |Y|) over the bosons of a range of |Y|."""
+    qt = np.concatenate([np.linspace(0, 60, 401)[1:], np.geomspace(60, 200, 60)[1:]])
+    absy = np.linspace(low, high, 41)
+    grid_y, grid_qt = np.meshgrid(absy, qt, indexing="ij")
+    weight = density(TRUTH, charge, grid_qt, grid_y)
+
+    def integral(values):
+        return np.trapezoid(np.trapezoid(values, qt), absy)
+
+    return integral(weight * function(grid_qt, grid_y)) / integral(weight)
+
+
+def predicted(charge, low, high, name):
+    """σ'/σ and σ' A4'/σ of a member in a range of |Y|."""
+    ratio = rapidity_mean(
+        charge, low, high, lambda qt, y: member(TRUTH, name, charge, qt, y).sigma_ratio
+    )
+
+    def moment(qt, y):
+        point = member(TRUTH, name, charge, qt, y)
+        return point.sigma_ratio * point.coefficients[4]
+
+    return np.array([ratio, rapidity_mean(charge, low, high, moment)])
+
+
+def nominal_moments(charge, low, high):
+    a4 = rapidity_mean(
+        charge, low, high, lambda qt, y: coefficients(TRUTH, charge, qt, y)[4]
+    )
+    return np.array([1.0, a4])
+
+
+@pytest.mark.parametrize("y_bin", range(3))
+def test_directions_move_cross_section_and_a4_as_the_truth_says(toy, y_bin):
+    inputs, charge = toy
+    low, high = ABSY[y_bin], ABSY[y_bin + 1]
+    absy = np.abs(inputs.boson.y)
+    chosen = (absy >= low) & (absy < high)
+    n = chosen.sum()
+    nominal = nominal_moments(charge, low, high)
+    # A replica's weights are linear in these two numbers.
+    members = np.array([predicted(charge, low, high, m) for m in PDF_MEMBERS[:100]])
+    shifts = inputs.hessian.T @ (members - nominal)
+    columns = WEIGHTS["pdf"](inputs)
+    made = np.stack([columns[f"pdf_{k:02d}_up"][chosen] for k in range(1, 10)])
+    harmonics = np.stack([np.ones(n), 4 * inputs.boson.costheta[chosen]])
+    change = (made - 1.0)[:, None] * harmonics
+    error = change.std(axis=2) / np.sqrt(n)
+    # The toy keeps 14 bits of each weight: at most 3e-5, at random.
+    assert (np.abs(change.mean(axis=2) - shifts) < SIGMAS * error + 3e-6).all()
+    # All directions together have the spread of the replicas.
+    total = np.sqrt((change.mean(axis=2) ** 2).sum(axis=0))
+    spread = members.std(axis=0, ddof=1)
+    # Error propagation of the root of a sum of squares.
+    allowed = SIGMAS * np.sqrt((error**2).sum(axis=0))
+    assert (np.abs(total - spread) < allowed).all()
+    assert spread[0] > 5e-3
+
+
+@pytest.mark.parametrize("side", ["up", "down"])
+def test_alphas_moves_the_spectrum_as_the_truth_says(toy, side):
+    inputs, charge = toy
+    made = WEIGHTS["pdf"](inputs)[f"alphas_{side}"]
+    for low, high in ((0, 5), (5, 15), (30, 60)):
+        chosen = (inputs.boson.qt >= low) & (inputs.boson.qt < high)
+        qt, y = inputs.boson.qt[chosen], inputs.boson.y[chosen]
+        expected = member(TRUTH, f"alphas_{side}", charge, qt, y).sigma_ratio
+        difference = made[chosen] - expected
+        error = difference.std() / np.sqrt(chosen.sum())
+        assert abs(difference.mean()) < SIGMAS * error
+        assert abs(made[chosen].mean() - 1) > 5 * error
+
+
+def breit_wigner(mass, pole, width):
+    return mass / ((mass**2 - pole**2) ** 2 + (pole * width) ** 2)
+
+
+@pytest.mark.parametrize(("side", "step"), [("up", 0.05), ("down", -0.05)])
+def test_mass_weights_are_ratios_of_normalised_line_shapes(toy, side, step):
+    inputs, _ = toy
+    pole = inputs.dataset.boson
+    made = WEIGHTS["mass"](inputs)[f"mw_{side}"]
+    particles = inputs.events.GenPart
+    bosons = particles[abs(particles.pdgId) == 24].mass[:, 0].to_numpy().astype(float)
+    norms = [
+        quad(breit_wigner, 50, 120, (m, pole.width), points=[m], limit=200)[0]
+        for m in (pole.mass, pole.mass + step)
+    ]
+    expected = (breit_wigner(bosons, pole.mass + step, pole.width) / norms[1]) / (
+        breit_wigner(bosons, pole.mass, pole.width) / norms[0]
+    )
+    # The mass of the pair from single-precision momenta is good to some keV, and the
+    # weight changes by 5 % per GeV.
+    assert_allclose(made, expected, rtol=1e-4)
+    n = len(made)
+    assert abs(made.mean() - 1) < SIGMAS * made.std() / np.sqrt(n)
+    mean = np.average(bosons, weights=made) - bosons.mean()
+    error = ((made - 1) * (bosons - bosons.mean())).std() / np.sqrt(n)
+    shifts = [
+        quad(lambda m, p=p: m * breit_wigner(m, p, pole.width), 50, 120, limit=200)[0]
+        for p in (pole.mass, pole.mass + step)
+    ]
+    expected_mean = shifts[1] / norms[1] - shifts[0] / norms[0]
+    assert abs(mean - expected_mean) < SIGMAS * error
+
+
+def test_simulation_has_the_generator_weight_times_the_normalisation(catalog):
+    events = open_sample(catalog, "Wplus_mu", normalisation=0.25)
+    weight = nominal_weight(events)
+    assert weight.dtype == np.float64
+    assert_array_equal(weight, 0.25 * events.genWeight.to_numpy())
+    assert set(weight) == {0.25, -0.25}
+
+
+def open_with(folder, record, **branches):
+    path = write_nano(folder / "events.root", branches)
+    return open_nano(path, record=record, normalisation=7.0)
+
+
+def test_data_have_weight_one(tmp_path):
+    record = dataset(kind="data", process="data", xsec=None)
+    weight = nominal_weight(open_with(tmp_path, record, MET_T1_pt=np.ones(3)))
+    assert_array_equal(weight, [1.0, 1.0, 1.0])
+
+
+def test_simulation_without_weight_is_told_what_to_do(tmp_path):
+    events = open_with(tmp_path, dataset(), MET_T1_pt=np.ones(3))
+    with pytest.raises(
+        InputError,
+        match=r"events\.root has no branch 'genWeight'; use .*or set `kind: data`",
+    ):
+        nominal_weight(events)
+
+
+def pdf_inputs(folder, entries, *, replicas=100, alphas=True, pick=(0, 1, 2), **extra):
+    """Three events whose weights are numbered, and a record that describes them."""
+    rows = [np.arange(n) + 1000 * row for row, n in enumerate(entries)]
+    pdf = PdfWeights(branch="LHEPdfWeight", replicas=replicas, alphas=alphas)
+    record = dataset(name="W", weights=LheWeights(pdf=pdf))
+    events = open_with(folder, record, LHEPdfWeight=jagged(rows, np.float32), **extra)
+    return WeightInputs(events=events, pick=np.array(pick), dataset=record)
+
+
+@pytest.mark.parametrize(
+    ("entries", "alphas", "first"),
+    [(102, True, 0), (103, True, 1), (100, False, 0), (101, False, 1)],
+)
+def test_replicas_come_first_or_after_the_nominal(tmp_path, entries, alphas, first):
+    inputs = pdf_inputs(tmp_path, [entries] * 3, alphas=alphas, pick=[2, 0])
+    replicas, alphas_members = split_pdf_weights(inputs)
+    expected = np.arange(first, first + 100)
+    assert_array_equal(replicas, [2000 + expected, expected])
+    rest = np.arange(first + 100, first + 102 if alphas else first + 100)
+    assert_array_equal(alphas_members, [2000 + rest, rest])
+
+
+@pytest.mark.parametrize(
+    ("entries", "alphas"),
+    [(101, True), (104, True), (102, False), (0, True), (33, True)],
+)
+def test_another_number_of_members_is_refused(tmp_path, entries, alphas):
+    inputs = pdf_inputs(tmp_path, [entries] * 3, alphas=alphas)
+    with pytest.raises(
+        InputError,
+        match=rf"events\.root: LHEPdfWeight has {entries} entries; 100 replicas and "
+        rf"{2 * alphas} alphaS members make {100 + 2 * alphas}, or one more",
+    ):
+        split_pdf_weights(inputs)
+
+
+def test_lengths_that_differ_between_events_are_refused(tmp_path):
+    inputs = pdf_inputs(tmp_path, [102, 103, 102], pick=[0])
+    with pytest.raises(
+        InputError,
+        match=r"events\.root: LHEPdfWeight has 102 to 103 entries per event; a fixed",
+    ):
+        split_pdf_weights(inputs)
+
+
+def test_any_weight_branch_becomes_a_matrix(tmp_path):
+    inputs = pdf_inputs(
+        tmp_path, [1] * 3, LHEScaleWeight=jagged(np.arange(27).reshape(3, 9), "f4")
+    )
+    found = lhe_weights(inputs, "LHEScaleWeight")
+    assert_array_equal(found, np.arange(27).reshape(3, 9))
+
+
+def test_a_missing_weight_branch_names_the_setting(tmp_path):
+    inputs = pdf_inputs(tmp_path, [1] * 3)
+    with pytest.raises(
+        InputError,
+        match=r"no branch 'LHEScaleWeight'; the catalogue says that dataset 'W' has it"
+        r".*`weights:`",
+    ):
+        lhe_weights(inputs, "LHEScaleWeight")
+
+
+def test_a_matrix_is_needed_for_directions(tmp_path):
+    with pytest.raises(ConfigError, match=r"'W' has PDF replicas.*`hessian: FILE\.csv"):
+        WEIGHTS["pdf"](pdf_inputs(tmp_path, [102] * 3))
+
+
+def test_bosons_need_declared_parton_densities(tmp_path):
+    events = open_with(tmp_path, dataset(name="Z"), MET_T1_pt=np.ones(3))
+    inputs = WeightInputs(events=events, pick=np.arange(3), dataset=dataset(name="Z"))
+    with pytest.raises(ConfigError, match=r"'Z' declares no PDF weights.*`weights: "):
+        weight_ratios(inputs, DECLARED, "Z")
+    labels, _ = weight_ratios(inputs, declare(0, alphas=False), "Z")
+    assert labels == ("nominal",)
+
+
+def test_the_mass_needs_the_pole_of_the_sample(toy):
+    inputs, _ = toy
+    record = inputs.dataset.model_copy(update={"boson": None})
+    lacking = WeightInputs(
+        events=inputs.events, pick=inputs.pick, dataset=record, boson=inputs.boson
+    )
+    with pytest.raises(ConfigError, match=r"m_W variation.*`boson: \{mass: "):
+        WEIGHTS["mass"](lacking)
+
+
+def test_a_record_without_function_is_refused(toy):
+    record = Systematic(
+        name="recoil", kind="weight", processes=frozenset({"W"}), group="recoil"
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"makes recoil_up, recoil_down for dataset.*add it to WEIGHTS",
+    ):
+        weight_ratios(toy[0], (*DECLARED, record), "W")
+
+
+def test_samples_with_more_directions_than_declared_are_cut(toy):
+    labels, _ = weight_ratios(toy[0], declare(4, alphas=False), "W")
+    assert labels == (
+        "nominal",
+        "mw_up",
+        "mw_down",
+        *(f"pdf_{k:02d}_up" for k in range(1, 5)),
+    )
