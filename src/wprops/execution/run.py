@@ -99,6 +99,8 @@ def run(
         If a file of the catalogue does not exist.
     InputError
         If a file cannot be read or lacks something, or a chunk is missing.
+    WpropsError
+        If the processor raises it, once all other chunks are done.
     """
     start = time.perf_counter()
     catalog.require_files()
@@ -151,15 +153,17 @@ class _Reporting(ProcessorABC):
         try:
             return self.processor.process(events)
         except WpropsError as error:
-            return {_FAILURES: {str(error)}}
+            return {_FAILURES: {(type(error), str(error))}}
 
     def postprocess(self, accumulator: Any) -> Any:
         return accumulator
 
 
-def _raise_failures(failures: set[str]) -> None:
+def _raise_failures(failures: set[tuple[type[WpropsError], str]]) -> None:
     if failures:
-        raise InputError("\n".join(sorted(failures)))
+        kinds = {kind for kind, _ in failures}
+        kind = kinds.pop() if len(kinds) == 1 else WpropsError
+        raise kind("\n".join(sorted(message for _, message in failures)))
 
 
 def _dataset_metadata(dataset: Dataset, luminosity: float) -> dict[str, Any]:
