@@ -12,12 +12,12 @@ from coffea.lumi_tools import LumiMask
 from coffea.processor import ProcessorABC
 
 from wprops.axes import Binning
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.execution.run import RunResult
+from wprops.nominal import nominal_weight
 from wprops.selection.candidates import certified_events, select
 from wprops.selection.regions import REGIONS, cut_flow, cut_flow_records
 from wprops.templates.ordered_sum import OrderedSum
-from wprops.weights import nominal_weight
 
 
 class CutFlowProcessor(ProcessorABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -13,25 +14,28 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from wprops.axes import COMPONENTS, Binning
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.errors import InputError
 from wprops.events.generator import MUON, hard_leptons
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
 from wprops.moment_maps import MomentMaps, moment_map
+from wprops.nominal import nominal_weight
 from wprops.physics.collins_soper import boson_and_angles
 from wprops.physics.harmonics import harmonics
-from wprops.systematics.catalog import SIGNAL
+from wprops.systematics.catalog import BOSON, SIGNAL
 from wprops.systematics.declaration import Systematic
 from wprops.templates.filling import Block, fill
 from wprops.templates.ordered_sum import OrderedSum
 from wprops.templates.parts import boson_cell
-from wprops.weights import WeightInputs, nominal_weight, weight_ratios
+from wprops.weights import WeightInputs, weight_ratios
 
 #: Charge of each boson, whose samples are of these processes.
 BOSONS = {"Wplus": 1, "Wminus": -1, "Z": 0}
 PROCESSES = {"W": SIGNAL, "W_mu": SIGNAL, "Z": "Z"}
 PB_IN_FB = 1000.0
+#: Groups of uncertainties that change the bosons.
+THEORY = ("mass", "pdf", "alphas", "scale_z")
 
 
 class MomentProcessor(ProcessorABC):
@@ -51,7 +55,13 @@ class MomentProcessor(ProcessorABC):
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue."""
         samples = read_samples(catalog)
-        return cls(samples, declare_for(samples), binning)
+        # Scales of all bosons at all qT: slices are for backgrounds of the fit.
+        theory = tuple(
+            replace(record, processes=BOSON) if record.group == "scale_z" else record
+            for record in declare_for(catalog, samples)
+            if record.group in THEORY
+        )
+        return cls(samples, theory, binning)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Sum moments of a chunk; samples without a simulated boson give none."""

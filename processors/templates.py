@@ -12,24 +12,18 @@ from coffea.lumi_tools import LumiMask
 from coffea.processor import ProcessorABC
 
 from wprops.axes import Binning
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
+from wprops.nominal import efficiency, nominal_weight
 from wprops.selection.candidates import certified_events, select
 from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
-from wprops.systematics.catalog import MUON_SCALE
-from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
+from wprops.selection.shifts import kinematic_shifts
+from wprops.systematics.declaration import NOMINAL, Systematic
 from wprops.templates.assemble import build_template_set
 from wprops.templates.filling import bin_index, flat_index
 from wprops.templates.ordered_sum import OrderedSum
 from wprops.templates.parts import split_events
-from wprops.weights import nominal_weight
-
-#: Factors on the muon's momentum scale, by variation.
-MUON_SCALES = {
-    variation_label("muon_scale", "up"): 1.0 + MUON_SCALE,
-    variation_label("muon_scale", "down"): 1.0 - MUON_SCALE,
-}
 
 
 class TemplateProcessor(ProcessorABC):
@@ -53,7 +47,7 @@ class TemplateProcessor(ProcessorABC):
         samples = read_samples(catalog)
         golden = catalog.golden_json
         mask = None if golden is None else LumiMask(str(golden))
-        return cls(samples, declare_for(samples), binning, mask)
+        return cls(samples, declare_for(catalog, samples), binning, mask)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Select the events of a chunk and fill their templates."""
@@ -63,13 +57,13 @@ class TemplateProcessor(ProcessorABC):
         weight = nominal_weight(events)
         flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
 
-        shifted = {NOMINAL: candidates}
-        if dataset.kind != "data":
-            for label, factor in MUON_SCALES.items():
-                shifted[label] = candidates.with_muon_scale(factor)
+        shifts = kinematic_shifts(events, dataset, candidates, self.systematics)
+        shifted = dict(shifts)
         passes = {label: SIGNAL.passes(found) for label, found in shifted.items()}
         pick = np.flatnonzero(np.logical_or.reduce(list(passes.values())))
         eta, charge = candidates.eta[pick], candidates.charge[pick]
+        muons = efficiency(dataset, charge, eta, candidates.pt[pick])
+        weight = weight[pick] * (1.0 if muons is None else muons.nominal)
         cells = {}
         for label, found in shifted.items():
             bins = [
@@ -88,10 +82,11 @@ class TemplateProcessor(ProcessorABC):
             for part in split_events(
                 events,
                 pick,
-                weight[pick],
+                weight,
                 self.samples[dataset.name],
                 self.systematics,
                 self.binning,
+                muons,
             )
         }
         result = {"blocks": blocks, "flows": flows}

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from wprops.datasets import FLAGS, TRIGGERS, Catalog, Dataset, LheWeights
+from wprops.catalog import Catalog
+from wprops.datasets import FLAGS, TRIGGERS, Dataset, LheWeights
 from wprops.errors import ConfigError
 
 CATALOGUE_2016 = Path(__file__).parents[1] / "datasets" / "2016.yaml"

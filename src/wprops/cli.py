@@ -114,17 +114,26 @@ def toy(outdir: Path, **options: Any) -> None:
 @click.option("--chunksize", default=200_000, help="Events per chunk.")
 @click.option("--binning", type=click.Choice(["coarse", "full"]), default="full")
 @click.option("--dataset", "datasets", multiple=True, help="Only these; repeatable.")
+@click.option(
+    "--ledger",
+    type=PATH,
+    help="Folder of finished chunks, to go on after an interruption.  "
+    "[default: OUTPUT.ledger]",
+)
+@click.option("--no-ledger", is_flag=True, help="Keep no finished chunks.")
 def run(
     catalogue: Path,
     processor: str,
     output: Path,
     binning: str,
     datasets: tuple[str, ...],
+    ledger: Path | None,
+    no_ledger: bool,
     **options: Any,
 ) -> None:
     """Run a processor over CATALOGUE and write what it returns."""
     from wprops.axes import BINNINGS
-    from wprops.datasets import Catalog
+    from wprops.catalog import Catalog
     from wprops.execution.processors import load_processor
     from wprops.execution.run import run as run_processor
 
@@ -132,6 +141,8 @@ def run(
     if datasets:
         catalog = catalog.only(datasets)
     configured = load_processor(processor).from_catalog(catalog, BINNINGS[binning])
+    if not no_ledger:
+        options["ledger"] = ledger or output.with_name(f"{output.name}.ledger")
     result = run_processor(catalog, configured, **options)
     configured.save(result, output)
     performance = result.performance

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wprops.axes import COARSE
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.events.toy.samples import write_toy
 from wprops.execution.processors import load_processor
 from wprops.execution.run import ExecutorName, run

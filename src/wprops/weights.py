@@ -1,4 +1,4 @@
-"""Event weights: the nominal one and its variations, as the records declare them.
+"""Weight variations, as the records declare them.
 
 A weight systematic is one record in `wprops.systematics.catalog` and one function
 here, which returns the weights relative to nominal by variation label.
@@ -13,15 +13,19 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from wprops.corrections.efficiency import MuonFactors
 from wprops.datasets import Dataset
 from wprops.errors import ConfigError, InputError
 from wprops.events.schema import file_name, get_branch
+from wprops.nominal import prefire
 from wprops.physics.breit_wigner import mass_weight
 from wprops.physics.collins_soper import BosonDecay
-from wprops.systematics.catalog import MASS_STEP
+from wprops.systematics.catalog import MASS_STEP, SCALE_SLICES, SCALES, scale_name
 from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
 
 Columns = dict[str, NDArray[np.float64]]
+#: Place of the nominal entry among nine scale weights.
+NOMINAL_SCALE, N_SCALES = 4, 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +44,8 @@ class WeightInputs:
         Turns PDF replicas into Hessian directions.
     boson : BosonDecay, optional
         Generator-level boson of the picked events.
+    muons : MuonFactors, optional
+        Efficiency scale factors of the muons of the picked events.
     """
 
     events: ak.Array
@@ -47,29 +53,21 @@ class WeightInputs:
     dataset: Dataset
     hessian: NDArray[np.float64] | None = None
     boson: BosonDecay | None = None
+    muons: MuonFactors | None = None
 
-    def restricted(self, index: NDArray[np.int64], boson: BosonDecay) -> WeightInputs:
+    def restricted(
+        self, index: NDArray[np.int64], boson: BosonDecay | None = None
+    ) -> WeightInputs:
         """Return the inputs of some of the picked events, with their bosons."""
-        return replace(self, pick=self.pick[index], boson=boson)
-
-
-def nominal_weight(events: ak.Array) -> NDArray[np.float64]:
-    """Nominal weight of each event: its expected number at the luminosity.
-
-    Data have weight 1, simulation the generator weight times the normalisation that
-    `wprops.execution.run.run` gives.
-
-    Raises
-    ------
-    InputError
-        If the generator weight is missing.
-    """
-    normalisation = events.metadata["normalisation"]
-    if events.metadata["record"].kind == "data":
-        return np.ones(len(events))
-    remedy = "use a file with generator weights, or set `kind: data`"
-    weight = get_branch(events, "genWeight", remedy=remedy)
-    return normalisation * ak.to_numpy(weight).astype(float)
+        muons = self.muons
+        if muons is not None:
+            muons = MuonFactors(
+                nominal=muons.nominal[index],
+                stat=muons.stat[index],
+                eta_bin=muons.eta_bin[index],
+                systematic=muons.systematic[index],
+            )
+        return replace(self, pick=self.pick[index], boson=boson, muons=muons)
 
 
 def lhe_weights(inputs: WeightInputs, branch: str) -> NDArray[np.float32]:
@@ -110,36 +108,38 @@ def split_pdf_weights(
     ------
     InputError
         If the number of entries fits neither.
+    ConfigError
+        If the catalogue declares no PDF weights.
     """
-    pdf = inputs.dataset.weights.pdf
-    if pdf is None:
+    declared = inputs.dataset.weights.pdf
+    if declared is None:
         msg = (
             f"dataset {inputs.dataset.name!r} declares no PDF weights in the "
             "catalogue, but its process has PDF systematics: add `weights: {pdf: ...}`"
         )
         raise ConfigError(msg)
-    members = lhe_weights(inputs, pdf.branch)
-    n_alphas = 2 if pdf.alphas else 0
-    offset = members.shape[1] - pdf.replicas - n_alphas
+    members = lhe_weights(inputs, declared.branch)
+    n_alphas = 2 if declared.alphas else 0
+    offset = members.shape[1] - declared.replicas - n_alphas
     if offset not in (0, 1):
         msg = (
-            f"{file_name(inputs.events)}: {pdf.branch} has {members.shape[1]} entries; "
-            f"{pdf.replicas} replicas and {n_alphas} alphaS members make "
-            f"{pdf.replicas + n_alphas}, or one more with the nominal first. "
+            f"{file_name(inputs.events)}: {declared.branch} has {members.shape[1]} "
+            f"entries; {declared.replicas} replicas and {n_alphas} alphaS members make "
+            f"{declared.replicas + n_alphas}, or one more with the nominal first. "
             "Correct `weights: pdf:` of the dataset"
         )
         raise InputError(msg)
-    replicas = members[:, offset : offset + pdf.replicas]
-    return replicas, members[:, offset + pdf.replicas :]
+    replicas = members[:, offset : offset + declared.replicas]
+    return replicas, members[:, offset + declared.replicas :]
 
 
 def pdf(inputs: WeightInputs) -> Columns:
-    """Hessian directions of the parton densities, and alphaS down and up.
+    """Hessian directions of the parton densities.
 
     A direction k has weight ``1 + sum_j T_jk (r_j - 1)`` from the replicas r_j
     relative to nominal (Carrazza et al., arXiv:1505.06736).
     """
-    replicas, alphas = split_pdf_weights(inputs)
+    replicas, _ = split_pdf_weights(inputs)
     if inputs.hessian is None:
         msg = (
             f"dataset {inputs.dataset.name!r} has PDF replicas but no matrix that "
@@ -147,14 +147,68 @@ def pdf(inputs: WeightInputs) -> Columns:
         )
         raise ConfigError(msg)
     directions = 1.0 + (replicas - 1.0) @ inputs.hessian
-    columns = {
+    return {
         variation_label(f"pdf_{k + 1:02d}", "up"): directions[:, k]
         for k in range(directions.shape[1])
     }
-    if alphas.shape[1]:
-        columns[variation_label("alphas", "down")] = alphas[:, 0].astype(float)
-        columns[variation_label("alphas", "up")] = alphas[:, 1].astype(float)
-    return columns
+
+
+def alphas(inputs: WeightInputs) -> Columns:
+    """Members with alphaS down and up."""
+    _, members = split_pdf_weights(inputs)
+    if not members.shape[1]:
+        msg = (
+            f"dataset {inputs.dataset.name!r} has no alphaS members, but others have; "
+            "correct `alphas:` of its `pdf:`, or set `without: [alphas]`"
+        )
+        raise ConfigError(msg)
+    return {
+        variation_label("alphas", side): members[:, k].astype(float)
+        for k, side in enumerate(("down", "up"))
+    }
+
+
+def _scale_members(inputs: WeightInputs) -> NDArray[np.float64]:
+    """Weights of (muR, muF) relative to the nominal one, shape (n, 9)."""
+    branch = inputs.dataset.weights.scale
+    if branch is None:
+        msg = (
+            f"dataset {inputs.dataset.name!r} declares no scale weights, but others "
+            "do; add `scale: LHEScaleWeight` to its `weights:`, or set "
+            "`without: [scale_z, scale_w]`"
+        )
+        raise ConfigError(msg)
+    members = lhe_weights(inputs, branch).astype(float)
+    if members.shape[1] != N_SCALES:
+        msg = (
+            f"{file_name(inputs.events)}: {branch} has {members.shape[1]} entries; "
+            "nine are needed, (muR, muF) from (0.5, 0.5) to (2, 2) with the nominal in "
+            "the middle. Set `without: [scale_z, scale_w]` to run without"
+        )
+        raise InputError(msg)
+    # Some samples have a nominal entry other than 1.
+    return members / members[:, [NOMINAL_SCALE]]
+
+
+def scale_z(inputs: WeightInputs) -> Columns:
+    """Vary (muR, muF) in six ways."""
+    members = _scale_members(inputs)
+    return {variation_label(scale_name(k), "up"): members[:, k] for k in SCALES}
+
+
+def scale_w(inputs: WeightInputs) -> Columns:
+    """Vary (muR, muF) in six ways in slices of the boson's qT, nominal outside."""
+    if inputs.boson is None:
+        msg = f"dataset {inputs.dataset.name!r}: scales in slices of qT need its boson"
+        raise ConfigError(msg)
+    members, qt = _scale_members(inputs), inputs.boson.qt
+    return {
+        variation_label(scale_name(k, part), "up"): np.where(
+            (qt >= low) & (qt < high), members[:, k], 1.0
+        )
+        for part, (low, high) in SCALE_SLICES.items()
+        for k in SCALES
+    }
 
 
 def boson_mass(inputs: WeightInputs) -> Columns:
@@ -185,10 +239,66 @@ def boson_mass(inputs: WeightInputs) -> Columns:
     }
 
 
+def _muon_factors(inputs: WeightInputs) -> MuonFactors:
+    if inputs.muons is None:
+        msg = (
+            f"dataset {inputs.dataset.name!r} has no efficiency scale factors, but "
+            "others have; give all the same `corrections: efficiency:`"
+        )
+        raise ConfigError(msg)
+    return inputs.muons
+
+
+def efficiency_stat(inputs: WeightInputs) -> Columns:
+    """Statistical variations of the efficiency in the muon's own eta bin."""
+    factors = _muon_factors(inputs)
+    return {
+        variation_label(f"sf_stat_{k}", side): 1.0 + sign * factors.stat[:, k]
+        for k in range(factors.stat.shape[1])
+        for side, sign in (("up", 1), ("down", -1))
+    }
+
+
+def efficiency_syst(inputs: WeightInputs) -> Columns:
+    """Systematic variation of the efficiency, one for all muons."""
+    systematic = _muon_factors(inputs).systematic
+    return {
+        variation_label("sf_syst", "up"): 1.0 + systematic,
+        variation_label("sf_syst", "down"): 1.0 - systematic,
+    }
+
+
+def prefiring(inputs: WeightInputs) -> Columns:
+    """Larger and smaller probability of prefiring."""
+    if inputs.dataset.corrections.prefire is None:
+        msg = (
+            f"dataset {inputs.dataset.name!r} has no prefire weights, but others have; "
+            "give all the same `corrections: prefire:`"
+        )
+        raise ConfigError(msg)
+    found = prefire(inputs.events, inputs.dataset)
+    nominal = found["nominal"][inputs.pick]
+    return {
+        variation_label("prefire", side): np.divide(
+            found[side][inputs.pick],
+            nominal,
+            out=np.ones_like(nominal),
+            where=nominal > 0,  # an event of weight zero has no ratio, and no effect
+        )
+        for side in ("up", "down")
+    }
+
+
 #: The function that makes the weights of each group of weight systematics.
 WEIGHTS: dict[str, Callable[[WeightInputs], Columns]] = {
-    "pdf": pdf,
     "mass": boson_mass,
+    "pdf": pdf,
+    "alphas": alphas,
+    "scale_z": scale_z,
+    "scale_w": scale_w,
+    "sf_stat": efficiency_stat,
+    "sf_syst": efficiency_syst,
+    "prefire": prefiring,
 }
 
 

@@ -197,3 +197,61 @@ def test_the_order_of_the_processes_does_not_matter(model):
     order = [model.parameters.index(name) for name in other.parameters.names]
     assert_allclose(other.expected(values[order]), model.expected(values), rtol=1e-13)
     assert_allclose(other.variance(values[order]), model.variance(values), rtol=1e-13)
+
+
+def eta_local(templates):
+    """The same set with alphaS as if each eta bin and charge had its own."""
+    systematics = tuple(
+        replace(s, name="sf", eta_local=True, charge_correlated=False, group="sf")
+        if s.name == "alphas"
+        else s
+        for s in templates.systematics
+    )
+    channels = {
+        name: replace(
+            channel,
+            processes={
+                key: replace(
+                    process,
+                    variations={
+                        label.replace("alphas", "sf"): values
+                        for label, values in process.variations.items()
+                    },
+                )
+                for key, process in channel.processes.items()
+            },
+        )
+        for name, channel in templates.channels.items()
+    }
+    return replace(templates, systematics=systematics, channels=channels)
+
+
+def test_an_eta_local_systematic_has_a_parameter_per_eta_bin(template_set):
+    local = build_model(eta_local(template_set))
+    names = [name for name in local.parameters.names if "sf" in name]
+    n_eta = template_set.channels["Wplus"].shape[0]
+    assert names == [
+        f"{channel}/sf_eta{row:02d}"
+        for channel in template_set.channels
+        for row in range(n_eta)
+    ]
+    start = local.parameters.start
+    for name in names:
+        moved = start.copy()
+        moved[local.parameters.index(name)] = 1.0
+        change = local.split(local.expected(moved) - local.expected(start))
+        channel, _, row = name.partition("/sf_eta")
+        rows = {key: np.flatnonzero(v.any(axis=1)) for key, v in change.items()}
+        assert rows.pop(channel).tolist() == [int(row)]
+        assert all(not len(found) for found in rows.values())
+
+
+def test_eta_local_parameters_together_are_the_whole_variation(template_set, model):
+    local = build_model(eta_local(template_set))
+    start, moved = model.parameters.start, local.parameters.start.copy()
+    together = start.copy()
+    together[model.parameters.index("alphas")] = 0.7
+    for index, name in enumerate(local.parameters.names):
+        if "sf_eta" in name:
+            moved[index] = 0.7
+    assert_allclose(local.expected(moved), model.expected(together), rtol=1e-13)

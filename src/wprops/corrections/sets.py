@@ -1,4 +1,7 @@
-"""Open correctionlib files: the project's own, a user's or a POG's."""
+"""Open correctionlib files (the project's own, a user's or a POG's) and use them.
+
+`finite_columns`, `require` and `bin_index` are what the evaluators share.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import correctionlib
+import numpy as np
 from correctionlib.highlevel import CompoundCorrection, Correction
+from numpy.typing import ArrayLike, NDArray
 
-from wprops.errors import ConfigError
+from wprops.errors import ConfigError, InputError
 from wprops.provenance import file_digest
 
 
@@ -55,8 +60,10 @@ def get_correction(
         If the file has no such correction, or it has other inputs.
     """
     found = open_set(path)
-    if name in found or name in found.compound:
-        correction = found[name] if name in found else found.compound[name]
+    # Not `name in found`, which raises IndexError for an unknown name.
+    single, compound = set(found), set(found.compound)
+    if name in single | compound:
+        correction = found[name] if name in single else found.compound[name]
     else:
         known = ", ".join([*found, *found.compound])
         msg = f"{path} has no correction {name!r}; it has {known}"
@@ -74,3 +81,75 @@ def get_correction(
 def provenance_of(path: Path) -> dict[str, str]:
     """Name and digest of a correction file, for the provenance of a result."""
     return {"file": path.name, "sha256": file_digest(path)}
+
+
+def finite_columns(**columns: ArrayLike) -> list[NDArray[np.float64]]:
+    """Return flat columns of one length as floats; look-ups take NaN silently.
+
+    Raises
+    ------
+    InputError
+        Naming the column that is not flat, of another length or not finite.
+    """
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1 or any(len(s) != 1 for s in shapes.values()):
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        msg = f"found columns of shape {found}; expected flat ones of one length"
+        raise InputError(msg)
+    for name, array in arrays.items():
+        finite = np.isfinite(array)
+        require(name, array, finite, "a finite number", "select valid objects first")
+    return [array.astype(np.float64, copy=False) for array in arrays.values()]
+
+
+def require(
+    name: str,
+    values: NDArray[np.generic],
+    good: NDArray[np.bool_],
+    expected: str,
+    remedy: str,
+) -> None:
+    """Name the first bad entry of a column, if there is one.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    values : ndarray, shape (n,)
+    good : ndarray of bool, shape (n,)
+        Which of the values are possible.
+    expected, remedy : str
+        What they should be, and what to do about it.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        msg = (
+            f"{name}[{bad[0]}] is {values[bad[0]]:g}, expected {expected} ({len(bad)} "
+            f"of {len(values)} entries are not); {remedy}"
+        )
+        raise InputError(msg)
+
+
+def require_charge(charge: NDArray[np.generic]) -> None:
+    """Refuse a column ``charge`` with other values than +1 and -1.
+
+    Raises
+    ------
+    InputError
+        Naming the first one.
+    """
+    require("charge", charge, np.abs(charge) == 1, "+1 or -1", "select muons")
+
+
+def bin_index(
+    edges: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the half-open bin of each value, the nearest one for those outside."""
+    # Inner edges only: everything beyond the outer ones is in the first or last bin.
+    return np.searchsorted(edges[1:-1], values, side="right")

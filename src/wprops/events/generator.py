@@ -27,7 +27,8 @@ class HardLeptons:
     ----------
     flavour : ndarray of int, shape (n,)
         |pdgId| of the charged lepton, of the neutrinos for Z → νν; 0 for events
-        without exactly two leptons from the hard process (top pairs, say).
+        without exactly two leptons of one family from the hard process. Nothing
+        tells the W of a semileptonic top pair from one that was produced alone.
     charge : ndarray of int, shape (n,)
         Charge of the boson.
     lepton, other : ndarray, shape (3, n)

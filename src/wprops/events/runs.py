@@ -11,6 +11,9 @@ import uproot
 
 from wprops.errors import InputError
 
+#: What identifies an event.
+EVENT_NUMBERS = {"run", "luminosityBlock", "event"}
+
 
 @dataclass(frozen=True, slots=True)
 class GenWeightSums:
@@ -46,9 +49,17 @@ def _open(path: str) -> Iterator[Any]:
 
 
 def require_events_tree(path: str) -> None:
-    """Raise InputError unless the file has a tree ``Events``."""
+    """Raise InputError unless the file has a tree ``Events`` with event numbers."""
     with _open(path) as file:
         keys = file.keys(cycle=False)
+        branches = set(file["Events"].keys()) if "Events" in keys else EVENT_NUMBERS
+    missing = sorted(EVENT_NUMBERS - branches)
+    if missing:
+        msg = (
+            f"{path} has no branches {', '.join(missing)} in Events, which every "
+            "NanoAOD has; produce the file again with them"
+        )
+        raise InputError(msg)
     if "Events" not in keys:
         msg = (
             f"{path} has no Events tree, so it is not NanoAOD; it has "

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wprops.datasets import Catalog, Dataset
+from wprops.catalog import Catalog
+from wprops.datasets import Dataset
 from wprops.errors import ConfigError
 from wprops.events.toy.truth import ToyTruth, coefficients
-from wprops.systematics.catalog import declare
+from wprops.systematics.catalog import Available, declare
 from wprops.systematics.declaration import Systematic
 
 FloatArray = NDArray[np.float64]
+Declared = tuple[Systematic, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,12 +99,19 @@ def _read(dataset: Dataset) -> Sample:
     )
 
 
-def declare_for(samples: Mapping[str, Sample]) -> tuple[Systematic, ...]:
-    """Declare the uncertainties for which the samples carry weights."""
-    weights = [sample.dataset.weights.pdf for sample in samples.values()]
+def declare_for(catalog: Catalog, samples: Mapping[str, Sample]) -> Declared:
+    """Declare the uncertainties for which the samples of a catalogue have inputs."""
+    datasets = [d for d in catalog.datasets if d.kind == "mc"]
+    pdfs = [d.weights.pdf for d in datasets if d.weights.pdf is not None]
     return declare(
-        max(sample.n_pdf for sample in samples.values()),
-        alphas=any(pdf is not None and pdf.alphas for pdf in weights),
+        Available(
+            n_pdf=max(sample.n_pdf for sample in samples.values()),
+            alphas=any(pdf.alphas for pdf in pdfs),
+            scale=any(d.weights.scale is not None for d in datasets),
+            prefire=any(d.corrections.prefire is not None for d in datasets),
+            efficiency=any(d.corrections.efficiency for d in datasets),
+            without=frozenset(catalog.without),
+        )
     )
 
 

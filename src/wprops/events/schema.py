@@ -73,7 +73,7 @@ def get_branch(events: ak.Array, branch: str, *, remedy: str) -> ak.Array:
 
 def _plain(events: ak.Array, collection: str) -> ak.Array:
     """Return a collection without its methods, which ask for columns of their own."""
-    return ak.Array(events.layout.content(collection), behavior={})
+    return ak.Array(events.layout, behavior={})[collection]
 
 
 def file_name(events: ak.Array) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from coffea.processor import (
@@ -23,11 +24,14 @@ from coffea.processor import (
 from coffea.processor.executor import ExecutorBase, WorkItem
 from coffea.util import coffea_console
 from distributed import Client, LocalCluster
+from uproot.deserialization import DeserializationError
 
-from wprops.datasets import Catalog, Dataset
+from wprops.catalog import Catalog
+from wprops.datasets import Dataset
 from wprops.errors import InputError, WpropsError
 from wprops.events.runs import genweight_sums, require_events_tree
 from wprops.events.schema import NanoSchema
+from wprops.execution.ledger import HITS, Ledger
 from wprops.provenance import collect
 
 logger = logging.getLogger(__name__)
@@ -69,6 +73,7 @@ def run(
     address: str | None = None,
     chunksize: int = 200_000,
     progress: bool = True,
+    ledger: Path | None = None,
 ) -> RunResult:
     """Run ``processor`` over all files of ``catalog``.
 
@@ -88,6 +93,9 @@ def run(
         Events per chunk.
     progress : bool
         Whether to show progress bars.
+    ledger : Path, optional
+        Folder of finished chunks, see `wprops.execution.ledger`: a run that was cut
+        off goes on where it stopped. All workers have to see it.
 
     Returns
     -------
@@ -122,14 +130,18 @@ def run(
             metadata_cache={},
         )
         chunks = _number_chunks(_preprocess(runner, catalog), catalog, metadata)
-        result = runner.run(chunks, _Reporting(processor))
+        worker = processor
+        if ledger is not None:
+            worker = Ledger(processor, ledger.absolute(), catalog.dataset_digests())
+        result = runner.run(chunks, _Reporting(worker))
     _raise_failures(result["out"].get(_FAILURES, set()))
     outputs = _totals(result["out"], chunks)
     wall = time.perf_counter() - start
     return RunResult(
         outputs=outputs,
         catalog=catalog,
-        performance=_performance(result["metrics"], chunks, wall, executor, workers),
+        performance=_performance(result["metrics"], chunks, wall, executor, workers)
+        | {"chunks_from_ledger": result["out"].get(HITS, 0)},
         provenance=collect(
             catalog=catalog.name,
             catalog_digest=digest,
@@ -154,6 +166,13 @@ class _Reporting(ProcessorABC):
             return self.processor.process(events)
         except WpropsError as error:
             return {_FAILURES: {(type(error), str(error))}}
+        except (OSError, DeserializationError) as error:
+            path = events.metadata["filename"]
+            msg = (
+                f"{path} cannot be read to its end: {error}. Copy it again, or take it "
+                "out of the catalogue"
+            )
+            return {_FAILURES: {(InputError, msg)}}
 
     def postprocess(self, accumulator: Any) -> Any:
         return accumulator
@@ -268,7 +287,7 @@ def _executor(
     name: ExecutorName, workers: int, address: str | None, progress: bool
 ) -> Iterator[ExecutorBase]:
     if name == "iterative":
-        yield IterativeExecutor(status=progress)
+        yield IterativeExecutor(status=progress, retries=0)
     elif name == "futures":
         yield FuturesExecutor(workers=workers, status=progress, retries=0)
     elif address is not None:
@@ -280,7 +299,7 @@ def _executor(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port
             ) as cluster,
             Client(cluster) as client,
         ):

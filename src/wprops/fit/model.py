@@ -27,7 +27,7 @@ from wprops.fit.interpolation import (
 from wprops.fit.parameters import (
     Parameters,
     declare_parameters,
-    nuisance_name,
+    nuisance_names,
     poi_name,
 )
 from wprops.store import TemplateSet
@@ -256,11 +256,15 @@ class _Builder:
         kind, slope, bend = self._coefficients(systematic, process)
         rows = self._rows["factors" if kind == "lognormal" else "shifts"]
         shape = (len(self.processes), process.nominal.size)
-        name = nuisance_name(systematic, self.channel.name)
-        row = rows.setdefault(
-            self.parameters.index(name), (np.zeros(shape), np.zeros(shape))
-        )
-        row[0][position], row[1][position] = slope, bend
+        names = nuisance_names(systematic, self.channel)
+        # An eta-local parameter moves the bins of one eta, which are neighbours.
+        n_bins = process.nominal.size // len(names)
+        for local, name in enumerate(names):
+            row = rows.setdefault(
+                self.parameters.index(name), (np.zeros(shape), np.zeros(shape))
+            )
+            bins = slice(local * n_bins, (local + 1) * n_bins)
+            row[0][position, bins], row[1][position, bins] = slope[bins], bend[bins]
 
     def _coefficients(
         self, systematic: Systematic, process: Process

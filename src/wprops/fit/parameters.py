@@ -77,11 +77,17 @@ def poi_name(channel: str, process: str) -> str:
     return f"{channel}/{process}"
 
 
-def nuisance_name(systematic: Systematic, channel: str) -> str:
-    """Name of the nuisance parameter by which a systematic acts on a channel."""
-    if systematic.charge_correlated:
-        return systematic.name
-    return f"{channel}/{systematic.name}"
+def nuisance_names(systematic: Systematic, channel: Channel) -> tuple[str, ...]:
+    """Names of the nuisance parameters by which a systematic acts on a channel.
+
+    One, or one per eta bin for an eta-local systematic.
+    """
+    name = systematic.name
+    if not systematic.charge_correlated:
+        name = f"{channel.name}/{name}"
+    if not systematic.eta_local:
+        return (name,)
+    return tuple(f"{name}_eta{row:02d}" for row in range(channel.shape[0]))
 
 
 def declare_parameters(
@@ -94,8 +100,8 @@ def declare_parameters(
     channels : sequence of Channel
         Each signal process of each channel gets a strength.
     systematics : sequence of Systematic
-        One nuisance parameter each, or one per channel where the charges are
-        not correlated.
+        One nuisance parameter each; one per channel where the charges are not
+        correlated, and one per eta bin where it is eta-local.
 
     Raises
     ------
@@ -111,7 +117,9 @@ def declare_parameters(
     nuisances = [
         (name, systematic)
         for systematic in systematics
-        for name in _nuisance_names(systematic, channels)
+        for name in dict.fromkeys(  # unique names in a stable order
+            name for channel in channels for name in nuisance_names(systematic, channel)
+        )
     ]
     names = (*pois, *(name for name, _ in nuisances))
     _require_unique(names)
@@ -124,15 +132,6 @@ def declare_parameters(
         precision=np.r_[
             np.zeros(len(pois)), [float(s.constrained) for _, s in nuisances]
         ],
-    )
-
-
-def _nuisance_names(
-    systematic: Systematic, channels: Sequence[Channel]
-) -> tuple[str, ...]:
-    # dict.fromkeys: unique names in a stable order
-    return tuple(
-        dict.fromkeys(nuisance_name(systematic, channel.name) for channel in channels)
     )
 
 

@@ -15,21 +15,14 @@ from coffea.lumi_tools import LumiMask
 from numpy.typing import NDArray
 
 from wprops.datasets import Dataset
-from wprops.errors import InputError
-from wprops.events.schema import file_name, get_branch, has_branch
+from wprops.events.schema import get_branch
 from wprops.physics.kinematics import transverse_mass
+from wprops.selection.calibration import calibrated_pt
+from wprops.selection.met import find_convention, missing_momentum
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-#: Prefix and suffix of the missing momentum's pt and phi, the best one first:
-#: post-processed v6, type-1 corrected by post-processing, v15, stock v6 and v9.
-MET_BRANCHES = (
-    ("MET", "_nom"),
-    ("MET_T1", ""),
-    ("PFMET", ""),
-    ("MET", ""),
-)
 _REBUILD = "produce the file again with this branch"
 
 
@@ -46,7 +39,10 @@ class Candidates:
     isolated, anti_isolated : ndarray of bool, shape (n,)
         Exactly one isolated medium muon; none, but one that is not isolated.
     pt, eta, phi, isolation : ndarray, shape (n,)
-        The candidate [GeV, rad]; NaN in events without one.
+        The candidate [GeV, rad]; NaN in events without one. The momentum is the
+        calibrated one.
+    pt_up, pt_down : ndarray, shape (n,)
+        Its momentum one standard deviation of the calibration off [GeV].
     charge : ndarray of int, shape (n,)
         Charge of the candidate; 0 without one.
     met, met_phi : ndarray, shape (n,)
@@ -63,6 +59,8 @@ class Candidates:
     isolated: BoolArray
     anti_isolated: BoolArray
     pt: FloatArray
+    pt_up: FloatArray
+    pt_down: FloatArray
     eta: FloatArray
     phi: FloatArray
     isolation: FloatArray
@@ -71,29 +69,29 @@ class Candidates:
     met_phi: FloatArray
     mt: FloatArray
 
-    def with_muon_scale(self, factor: float) -> Candidates:
-        """Return the candidates with another momentum scale.
+    def with_muon_pt(self, pt: FloatArray) -> Candidates:
+        """Return the candidates with other momenta.
 
         The missing momentum is minus the sum of what is measured, so it takes up
         the change of the muon.
 
         Parameters
         ----------
-        factor : float
-            Multiplies the muon's pT.
+        pt : ndarray, shape (n,)
+            Transverse momenta of the candidates [GeV].
         """
-        x = self.met * np.cos(self.met_phi)
-        y = self.met * np.sin(self.met_phi)
-        x = x - (factor - 1.0) * self.pt * np.cos(self.phi)
-        y = y - (factor - 1.0) * self.pt * np.sin(self.phi)
-        pt, met, met_phi = factor * self.pt, np.hypot(x, y), np.arctan2(y, x)
-        return replace(
-            self,
-            pt=pt,
-            met=met,
-            met_phi=met_phi,
-            mt=transverse_mass(pt, self.phi, met, met_phi),
-        )
+        x = self.met * np.cos(self.met_phi) - (pt - self.pt) * np.cos(self.phi)
+        y = self.met * np.sin(self.met_phi) - (pt - self.pt) * np.sin(self.phi)
+        # Events without a candidate keep their missing momentum.
+        found = np.isfinite(pt)
+        met = np.where(found, np.hypot(x, y), self.met)
+        met_phi = np.where(found, np.arctan2(y, x), self.met_phi)
+        return replace(self, pt=pt).with_met(met, met_phi)
+
+    def with_met(self, met: FloatArray, met_phi: FloatArray) -> Candidates:
+        """Return the candidates with another missing momentum [GeV, rad]."""
+        mt = transverse_mass(self.pt, self.phi, met, met_phi)
+        return replace(self, met=met, met_phi=met_phi, mt=mt)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,9 +204,14 @@ def select(events: ak.Array, dataset: Dataset, certified: BoolArray) -> Candidat
 
     charge = np.zeros(n, dtype=np.int64)
     charge[found] = m["charge"][index[found]]
-    pt, phi = column("pt"), column("phi")
-    met, met_phi = missing_momentum(events, dataset)
-    return Candidates(
+    event = np.flatnonzero(found)
+    calibrated = np.full((3, n), np.nan)
+    calibrated[:, found] = calibrated_pt(
+        events, dataset, event, index[found] - muons.offsets[event]
+    )
+    raw, phi = column("pt"), column("phi")
+    met, met_phi = missing_momentum(events, find_convention(events, dataset))
+    candidates = Candidates(
         certified=certified,
         triggered=_any_of(events, dataset),
         passes_flags=_all_of(events, dataset),
@@ -216,45 +219,20 @@ def select(events: ak.Array, dataset: Dataset, certified: BoolArray) -> Candidat
         n_loose=muons.count(loose),
         isolated=isolated,
         anti_isolated=anti_isolated,
-        pt=pt,
+        pt=raw,
+        pt_up=calibrated[1],
+        pt_down=calibrated[2],
         eta=column("eta"),
         phi=phi,
         isolation=column("pfRelIso04_all"),
         charge=charge,
         met=met,
         met_phi=met_phi,
-        mt=transverse_mass(pt, phi, met, met_phi),
+        mt=transverse_mass(raw, phi, met, met_phi),
     )
-
-
-def missing_momentum(
-    events: ak.Array, dataset: Dataset
-) -> tuple[FloatArray, FloatArray]:
-    """Magnitude [GeV] and azimuth [rad] of the missing transverse momentum.
-
-    ``met:`` of the dataset names the collection; otherwise it is the first of
-    `MET_BRANCHES` that the file has.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    options = MET_BRANCHES if dataset.met is None else ((dataset.met, ""),)
-    for prefix, suffix in options:
-        names = f"{prefix}_pt{suffix}", f"{prefix}_phi{suffix}"
-        if all(has_branch(events, name) for name in names):
-            pt, phi = (
-                ak.to_numpy(get_branch(events, name, remedy=_REBUILD)).astype(float)
-                for name in names
-            )
-            return pt, phi
-    looked_for = ", ".join(f"{prefix}_pt{suffix}" for prefix, suffix in options)
-    msg = (
-        f"{file_name(events)} has no missing momentum: looked for {looked_for}; name "
-        f"the collection with `met:` for dataset {dataset.name!r}"
-    )
-    raise InputError(msg)
+    if dataset.corrections.propagate_muons:
+        return candidates.with_muon_pt(calibrated[0])
+    return replace(candidates, pt=calibrated[0]).with_met(met, met_phi)
 
 
 def _any_of(events: ak.Array, dataset: Dataset) -> BoolArray:

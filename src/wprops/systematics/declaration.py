@@ -43,6 +43,9 @@ class Systematic:
         exist there).
     charge_correlated, era_correlated : bool
         Whether one parameter serves both charges, all eras.
+    eta_local : bool
+        Whether each eta bin of the muon has a parameter of its own. The templates
+        vary in all eta bins at once, and a parameter moves its own row only.
     unit : str
         What one unit of the parameter means, for tables.
     """
@@ -57,6 +60,7 @@ class Systematic:
     interpolation: Interpolation = "lognormal"
     charge_correlated: bool = True
     era_correlated: bool = True
+    eta_local: bool = False
     unit: str = "1 sigma"
 
     def __post_init__(self) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from wprops.axes import EVEN_COMPONENTS, Binning
+from wprops.catalog import Catalog
 from wprops.channels import Channel, Generated, Process, Role, SharedEvents, Truth
-from wprops.datasets import Catalog, Dataset
+from wprops.datasets import Dataset
 from wprops.errors import ConfigError, TemplateError
 from wprops.events.samples import Sample
 from wprops.events.toy.truth import ToyTruth, bin_truth

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.axes import COMPONENTS, EVEN_COMPONENTS, ODD_COMPONENTS, Binning
+from wprops.corrections.efficiency import MuonFactors
 from wprops.errors import InputError
 from wprops.events.generator import MUON, TAU, HardLeptons, hard_leptons
 from wprops.events.samples import Sample
@@ -95,6 +96,7 @@ def split_events(
     sample: Sample,
     systematics: tuple[Systematic, ...],
     binning: Binning,
+    muons: MuonFactors | None = None,
 ) -> Iterator[Part]:
     """Split selected events of a sample into the templates that they fill.
 
@@ -112,6 +114,8 @@ def split_events(
         The declarations in force.
     binning : Binning
         Gives the cells of the boson.
+    muons : MuonFactors, optional
+        Efficiency scale factors of their muons, already in ``weight``.
 
     Raises
     ------
@@ -121,7 +125,11 @@ def split_events(
         If the catalogue lacks what a declared variation needs.
     """
     inputs = WeightInputs(
-        events=events, pick=pick, dataset=sample.dataset, hessian=sample.hessian
+        events=events,
+        pick=pick,
+        dataset=sample.dataset,
+        hessian=sample.hessian,
+        muons=muons,
     )
     process = sample.dataset.process
     if process not in W_SAMPLES:

@@ -1,0 +1,195 @@
+"""Finished chunks on disk, so that a run that was cut off goes on where it stopped.
+
+An entry is the result of one chunk under a key that holds all it depends on: the file
+by its UUID, the range of entries, what the catalogue says of the dataset, the
+normalisation, the code of the package and of the processor, and the processor's
+configuration. Whatever changes, changes the key: nothing old is used by mistake, and
+what did not change is not computed again. Entries are written under another name and
+renamed when complete, so one that exists is whole; its checksum is looked at all the
+same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from coffea.processor import ProcessorABC
+from pydantic import BaseModel
+
+import wprops
+from wprops.errors import ConfigError
+from wprops.provenance import digest, file_digest
+from wprops.templates.ordered_sum import OrderedSum
+
+logger = logging.getLogger(__name__)
+
+#: Key of the number of chunks taken from the ledger in what workers return.
+HITS = "ledger_hits"
+#: Parts of the package that cannot change what a chunk gives.
+_DOWNSTREAM = ("fit", "plots", "report.py", "demo.py", "cli.py", "store.py")
+_CHECKSUM = 32  # bytes of the SHA-256 in front of an entry
+
+
+class Ledger(ProcessorABC):
+    """A processor that asks the ledger before it works.
+
+    Parameters
+    ----------
+    processor : ProcessorABC
+        Returns ``{dataset: OrderedSum}`` for a chunk.
+    folder : Path
+        Where entries are kept; all workers have to see it.
+    datasets : mapping of str to str
+        Digest of what the catalogue says of each dataset, apart from its files.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration of the processor has something that no digest can be
+        made of.
+    """
+
+    def __init__(
+        self, processor: ProcessorABC, folder: Path, datasets: Mapping[str, str]
+    ) -> None:
+        self.processor = processor
+        self.folder = folder
+        self.datasets = dict(datasets)
+        self.code = digest([package_digest(), _processor_digest(processor)])
+
+    def process(self, events: Any) -> Any:
+        """Return the entry of a chunk, or process and keep it."""
+        metadata = events.metadata
+        name, chunk = metadata["record"].name, metadata["chunk"]
+        path = self.folder / self._entry(metadata)
+        found = _read(path)
+        if found is not None:
+            return {name: OrderedSum(found, chunk), HITS: 1}
+        result = self.processor.process(events)
+        _write(path, result[name].total())
+        return result
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Leave the sums as they are."""
+        return accumulator
+
+    def _entry(self, metadata: Mapping[str, Any]) -> str:
+        name = metadata["record"].name
+        key = digest(
+            [
+                self.code,
+                self.datasets[name],
+                metadata["normalisation"],
+                str(metadata["fileuuid"]),
+                int(metadata["entrystart"]),
+                int(metadata["entrystop"]),
+            ]
+        )
+        return f"{name}/{key}"
+
+
+def _read(path: Path) -> Any:
+    """Return an entry; None if there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    payload = memoryview(content)[_CHECKSUM:]
+    if hashlib.sha256(payload).digest() != content[:_CHECKSUM]:
+        logger.warning("the entry %s is damaged; its chunk is processed again", path)
+        return None
+    return pickle.loads(payload)
+
+
+def _write(path: Path, result: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    payload = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+    # One name per process: two workers may be given the same chunk.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+    temporary.replace(path)
+
+
+@lru_cache(maxsize=1)
+def package_digest() -> str:
+    """Digest of the package's code as far as chunks depend on it."""
+    root = Path(wprops.__file__).parent
+    files = sorted(
+        path
+        for path in root.rglob("*.py")
+        if path.relative_to(root).parts[0] not in _DOWNSTREAM
+    )
+    return digest([[str(f.relative_to(root)), file_digest(f)] for f in files])
+
+
+def _processor_digest(processor: ProcessorABC) -> str:
+    try:
+        code = inspect.getsource(inspect.getmodule(type(processor)) or type(processor))
+    except (OSError, TypeError) as error:
+        msg = (
+            f"the code of {type(processor).__name__} cannot be found ({error}); put it "
+            "into a file, or run without a ledger"
+        )
+        raise ConfigError(msg) from error
+    return digest([type(processor).__name__, code, plain(vars(processor))])
+
+
+def plain(value: Any) -> Any:
+    """Turn configuration into plain data that a digest can be made of.
+
+    Sets are sorted, arrays become the digest of their bytes, records and other
+    objects the name of their class and their attributes.
+
+    Raises
+    ------
+    ConfigError
+        If there is something in it that has no attributes either.
+
+    Examples
+    --------
+    >>> plain({"b": {2, 1}, "a": (1.5, None)})
+    {'b': [1, 2], 'a': [1.5, None]}
+    """
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)  # JSON has no infinity
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        # Content, where there is any: a correction may change under its name.
+        return file_digest(value) if value.is_file() else str(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, np.ndarray):
+        hexdigest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), hexdigest]
+    if isinstance(value, BaseModel):
+        return [type(value).__name__, plain(dict(value))]
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        content = {field.name: plain(getattr(value, field.name)) for field in fields}
+        return [type(value).__name__, content]
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(plain(entry) for entry in value)
+    if hasattr(value, "_asdict"):  # a named tuple
+        return [type(value).__name__, plain(value._asdict())]
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if hasattr(value, "__dict__"):
+        return [type(value).__name__, plain(vars(value))]
+    msg = (
+        f"no digest can be made of {value!r} in the configuration of a processor; use "
+        "plain data, arrays and records, or run without a ledger"
+    )
+    raise ConfigError(msg)

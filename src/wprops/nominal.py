@@ -1,0 +1,146 @@
+"""The nominal weight of each event: its expected number at the luminosity.
+
+Generator weight times normalisation, and what the catalogue's ``corrections:`` ask
+for: pile-up, prefiring, the boson's spectra and the efficiency of the muon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.corrections.boson import boson_weights, open_boson
+from wprops.corrections.efficiency import MuonFactors, muon_factors, open_step
+from wprops.corrections.pileup import open_pileup, pileup_weights
+from wprops.corrections.prefire import (
+    BRANCHES,
+    EMObjects,
+    Jets,
+    branch_weights,
+    open_maps,
+    prefire_weights,
+)
+from wprops.datasets import Dataset
+from wprops.errors import InputError
+from wprops.events.generator import hard_leptons
+from wprops.events.schema import file_name, get_branch, has_branch
+from wprops.physics.collins_soper import boson_and_angles
+
+FloatArray = NDArray[np.float64]
+
+
+def nominal_weight(events: ak.Array) -> FloatArray:
+    """Nominal weight of each event before the efficiency of its muon, shape (n,).
+
+    Data have weight 1; simulation needs the normalisation that
+    `wprops.execution.run.run` gives.
+
+    Raises
+    ------
+    InputError
+        If a branch is missing that the weight or a correction needs.
+    """
+    dataset = events.metadata["record"]
+    if dataset.kind == "data":
+        return np.ones(len(events))
+    remedy = "use a file with generator weights, or set `kind: data`"
+    weight = events.metadata["normalisation"] * _column(events, "genWeight", remedy)
+    corrections = dataset.corrections
+    if corrections.pileup is not None:
+        remedy = "take `pileup:` out of the corrections of this dataset"
+        n_true = _column(events, "Pileup_nTrueInt", remedy)
+        opened = open_pileup(corrections.pileup.file, corrections.pileup.name)
+        weight = weight * pileup_weights(opened, n_true, ("nominal",))["nominal"]
+    if corrections.prefire is not None:
+        weight = weight * prefire(events, dataset)["nominal"]
+    if corrections.boson is not None:
+        weight = weight * _boson(events, dataset)
+    return weight
+
+
+def prefire(events: ak.Array, dataset: Dataset) -> Mapping[str, FloatArray]:
+    """Probability that nothing prefired: ``nominal``, ``up``, ``down``.
+
+    Raises
+    ------
+    InputError
+        If the file lacks the branches, or the objects that the maps need.
+    """
+    source = dataset.corrections.prefire
+    if source == "branches":
+        names = {name for flavour in BRANCHES.values() for name in flavour}
+        columns = {
+            name: _column(events, name, "")
+            for name in sorted(names)
+            if has_branch(events, name)
+        }
+        found = branch_weights(columns)
+        if found is None:
+            msg = (
+                f"{file_name(events)} has no prefire weights; give a file of maps as "
+                f"`prefire:` for dataset {dataset.name!r}"
+            )
+            raise InputError(msg)
+        return found
+    assert source is not None  # the caller asks for a dataset with prefire weights
+    electrons = _objects(events, "Electron")
+    return prefire_weights(
+        open_maps(source),
+        len(events),
+        Jets(**_kinematics(events, "Jet")),
+        _objects(events, "Photon"),
+        electrons,
+    )
+
+
+def efficiency(
+    dataset: Dataset, charge: NDArray[np.int64], eta: FloatArray, pt: FloatArray
+) -> MuonFactors | None:
+    """Efficiency scale factors of selected muons; None where none are applied."""
+    steps = dataset.corrections.efficiency
+    if dataset.kind == "data" or not steps:
+        return None
+    return muon_factors([open_step(s.file, s.name) for s in steps], charge, eta, pt)
+
+
+def _boson(events: ak.Array, dataset: Dataset) -> FloatArray:
+    """Weight in qT and |Y| of the boson; 1 for events without one."""
+    assert dataset.corrections.boson is not None
+    leptons = hard_leptons(events)
+    found = leptons.flavour > 0
+    boson = boson_and_angles(leptons.lepton[:, found], leptons.other[:, found])
+    weight = np.ones(len(events))
+    opened = open_boson(dataset.corrections.boson)
+    weight[found] = boson_weights(opened, boson.qt, np.abs(boson.y))["nominal"]
+    return weight
+
+
+def _column(events: ak.Array, name: str, remedy: str) -> FloatArray:
+    return ak.to_numpy(get_branch(events, name, remedy=remedy)).astype(float)
+
+
+def _kinematics(events: ak.Array, collection: str) -> dict[str, NDArray[np.generic]]:
+    remedy = "set `prefire: branches`, or use a file with this collection"
+    columns = {
+        name: get_branch(events, f"{collection}_{name}", remedy=remedy)
+        for name in ("pt", "eta")
+    }
+    counts = ak.to_numpy(ak.num(columns["pt"]))
+    return {
+        name: ak.to_numpy(ak.flatten(values)) for name, values in columns.items()
+    } | {"event": np.repeat(np.arange(len(events)), counts)}
+
+
+def _objects(events: ak.Array, collection: str) -> EMObjects:
+    indices = {"jet_index": f"{collection}_jetIdx"}
+    if collection == "Electron":
+        indices["photon_index"] = "Electron_photonIdx"
+    flat = {
+        key: ak.to_numpy(ak.flatten(get_branch(events, name, remedy="use newer files")))
+        for key, name in indices.items()
+        if has_branch(events, name)
+    }
+    return EMObjects(**_kinematics(events, collection), **flat)
