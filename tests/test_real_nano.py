@@ -11,7 +11,7 @@ import yaml
 from numpy.testing import assert_allclose
 
 from wprops.axes import COARSE
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.errors import InputError
 from wprops.execution.processors import load_processor
 from wprops.execution.run import run

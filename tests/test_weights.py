@@ -21,7 +21,7 @@ from wprops.events.samples import read_samples
 from wprops.events.toy.theory import PDF_MEMBERS, member
 from wprops.events.toy.truth import ToyTruth, coefficients, density
 from wprops.physics.collins_soper import boson_and_angles
-from wprops.systematics.catalog import declare
+from wprops.systematics.catalog import Available, declare
 from wprops.systematics.declaration import Systematic
 from wprops.weights import (
     WEIGHTS,
@@ -33,7 +33,7 @@ from wprops.weights import (
 )
 
 TRUTH = ToyTruth()
-DECLARED = declare(9, alphas=True)
+DECLARED = declare(Available(n_pdf=9, alphas=True))
 ABSY = (0.0, 0.8, 1.6, 2.4)
 #: Widths of the statistical errors within which a mean has to lie.
 SIGMAS = 4.0
@@ -150,37 +150,24 @@ def test_directions_are_the_published_sum_over_replicas(toy):
         assert_array_equal(made[f"alphas_{side}"][:50], members[:, 100 + k])
 
 
-def rapidity_mean(charge, low, high, function):
-    """Mean of a function of (qT, |Y|) over the bosons of a range of |Y|."""
-    qt = np.concatenate([np.linspace(0, 60, 401)[1:], np.geomspace(60, 200, 60)[1:]])
-    absy = np.linspace(low, high, 41)
-    grid_y, grid_qt = np.meshgrid(absy, qt, indexing="ij")
-    weight = density(TRUTH, charge, grid_qt, grid_y)
-
-    def integral(values):
-        return np.trapezoid(np.trapezoid(values, qt), absy)
-
-    return integral(weight * function(grid_qt, grid_y)) / integral(weight)
+def bosons(charge, low, high):
+    """Points of (qT, |Y|) in a range of |Y|, and the share of bosons at each."""
+    # The middles of 300 x 30 cells; qT = q/(1 - q) crowds them where bosons are.
+    u = (np.arange(300) + 0.5) / 300 * (200 / 208)
+    absy = low + (high - low) * (np.arange(30) + 0.5) / 30
+    absy, u = (grid.ravel() for grid in np.meshgrid(absy, u, indexing="ij"))
+    qt = 8 * u / (1 - u)
+    share = density(TRUTH, charge, qt, absy) / (1 - u) ** 2
+    return qt, absy, share / share.sum()
 
 
-def predicted(charge, low, high, name):
+def predicted(charge, low, high, name=None):
     """σ'/σ and σ' A4'/σ of a member in a range of |Y|."""
-    ratio = rapidity_mean(
-        charge, low, high, lambda qt, y: member(TRUTH, name, charge, qt, y).sigma_ratio
-    )
-
-    def moment(qt, y):
-        point = member(TRUTH, name, charge, qt, y)
-        return point.sigma_ratio * point.coefficients[4]
-
-    return np.array([ratio, rapidity_mean(charge, low, high, moment)])
-
-
-def nominal_moments(charge, low, high):
-    a4 = rapidity_mean(
-        charge, low, high, lambda qt, y: coefficients(TRUTH, charge, qt, y)[4]
-    )
-    return np.array([1.0, a4])
+    qt, absy, share = bosons(charge, low, high)
+    if name is None:
+        return np.array([1.0, share @ coefficients(TRUTH, charge, qt, absy)[4]])
+    ratio, A = member(TRUTH, name, charge, qt, absy)
+    return np.array([share @ ratio, share @ (ratio * A[4])])
 
 
 @pytest.mark.parametrize("y_bin", range(3))
@@ -190,7 +177,7 @@ def test_directions_move_cross_section_and_a4_as_the_truth_says(toy, y_bin):
     absy = np.abs(inputs.boson.y)
     chosen = (absy >= low) & (absy < high)
     n = chosen.sum()
-    nominal = nominal_moments(charge, low, high)
+    nominal = predicted(charge, low, high)
     # A replica's weights are linear in these two numbers.
     members = np.array([predicted(charge, low, high, m) for m in PDF_MEMBERS[:100]])
     shifts = inputs.hessian.T @ (members - nominal)
@@ -358,7 +345,7 @@ def test_bosons_need_declared_parton_densities(tmp_path):
     inputs = WeightInputs(events=events, pick=np.arange(3), dataset=dataset(name="Z"))
     with pytest.raises(ConfigError, match=r"'Z' declares no PDF weights.*`weights: "):
         weight_ratios(inputs, DECLARED, "Z")
-    labels, _ = weight_ratios(inputs, declare(0, alphas=False), "Z")
+    labels, _ = weight_ratios(inputs, declare(Available(n_pdf=0, alphas=False)), "Z")
     assert labels == ("nominal",)
 
 
@@ -384,7 +371,7 @@ def test_a_record_without_function_is_refused(toy):
 
 
 def test_samples_with_more_directions_than_declared_are_cut(toy):
-    labels, _ = weight_ratios(toy[0], declare(4, alphas=False), "W")
+    labels, _ = weight_ratios(toy[0], declare(Available(n_pdf=4, alphas=False)), "W")
     assert labels == (
         "nominal",
         "mw_up",

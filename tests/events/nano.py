@@ -5,7 +5,8 @@ import numpy as np
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
-from wprops.datasets import Catalog, Dataset
+from wprops.catalog import Catalog
+from wprops.datasets import Dataset
 from wprops.events.schema import NanoSchema
 from wprops.events.toy.events import SAMPLES
 from wprops.events.toy.generate import generate

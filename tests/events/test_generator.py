@@ -17,7 +17,7 @@ NONE = {"flavour": 0, "charge": 0, "lepton": None, "other": None}
 def toy(request, tmp_path_factory):
     return toy_catalog(
         tmp_path_factory.mktemp("toy"),
-        events=2500,
+        events=1500,
         seed=11,
         nano=request.param,
         samples=SAMPLES,

@@ -113,6 +113,16 @@ def test_a_name_that_others_begin_with_is_found_too(tmp_path):
     assert_array_equal(get_branch(events, "PrefireWeight_Up", remedy=""), [0.8, 0.7])
 
 
+@pytest.mark.parametrize(
+    "chosen", [np.array([False, True]), np.array([1]), slice(1, 2)], ids=str
+)
+def test_branches_of_chosen_events_are_found_too(path, chosen):
+    events = open_nano(path)[chosen]
+    assert_array_equal(get_branch(events, "MET_pt", remedy=""), [30.0])
+    assert ak.to_list(get_branch(events, "Muon_pt", remedy="")) == [[]]
+    assert not has_branch(events, "Muon_dxy")
+
+
 def test_events_without_a_file_are_named_as_such(path):
     assert file_name(open_nano(path)) == "small.root"
     events = NanoEventsFactory.from_root(

@@ -15,7 +15,7 @@ from processors.templates import TemplateProcessor
 from tests.events.nano import open_sample, toy_catalog
 from tests.selection.exotic import slow_events, slow_region
 from wprops.axes import EVEN_COMPONENTS, Binning
-from wprops.datasets import Catalog
+from wprops.catalog import Catalog
 from wprops.errors import ConfigError, InputError, TemplateError, WpropsError
 from wprops.events.toy.deviations import deviate
 from wprops.events.toy.truth import ToyTruth, coefficients
@@ -477,7 +477,7 @@ def test_all_executors_give_the_same_bits(catalog, in_chunks, tmp_path, executor
     assert other.provenance["inputs"] == in_chunks.provenance["inputs"]
 
 
-@pytest.mark.parametrize("chunksize", [1300, 200_000])
+@pytest.mark.parametrize("chunksize", [2900, 200_000])
 def test_chunks_of_any_size_give_the_same_templates(
     catalog, in_chunks, tmp_path, chunksize
 ):
@@ -562,6 +562,27 @@ def test_an_error_of_the_catalogue_is_one_in_a_run_too(without_truth, tmp_path):
 def test_backgrounds_alone_need_no_truth_but_make_no_set(without_truth, tmp_path):
     with pytest.raises(TemplateError, match=r"no W → μν.*filled templates: top"):
         produce(without_truth.only(["top"]), tmp_path)
+
+
+def cut_in_half(path, whole):
+    content = Path(whole).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def without_sections(path, whole):
+    """Write events without luminosity sections, which coffea asks of every file."""
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"run": np.ones(3, np.uint32), "MET_pt": np.ones(3)})
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, without_sections])
+def test_a_file_that_breaks_in_the_middle_of_a_run_is_named(catalog, tmp_path, damage):
+    damage(tmp_path / "broken.root", catalog.dataset("data").files[0])
+    broken = edited(
+        catalog, tmp_path, {"data": {"files": [str(tmp_path / "broken.root")]}}
+    )
+    with pytest.raises(InputError, match=r"broken\.root"):
+        produce(broken.only(["data"]), tmp_path)
 
 
 def test_all_files_that_fail_are_named(catalog, tmp_path):

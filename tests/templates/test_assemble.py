@@ -17,7 +17,7 @@ from wprops.events.samples import Sample
 from wprops.events.toy.deviations import deviate
 from wprops.events.toy.truth import ToyTruth, bin_truth
 from wprops.selection.regions import REGIONS
-from wprops.systematics.catalog import declare
+from wprops.systematics.catalog import Available, declare
 from wprops.systematics.declaration import Systematic
 from wprops.templates.assemble import (
     build_channels,
@@ -39,7 +39,7 @@ BINNING = Binning(
 )
 N_CELLS, N_MUON = 6, 6
 LABELS = ("nominal", "mw_up", "mw_down")
-SYSTEMATICS = declare(0, alphas=False)
+SYSTEMATICS = declare(Available(n_pdf=0, alphas=False))
 TRUTH = ToyTruth()
 POLE = BosonPole(mass=80.379, width=2.085)
 
@@ -376,7 +376,7 @@ def test_all_records_of_the_measurement_stay_in_their_order():
     channel = channel_with(
         "W_UL_y0_qt0", "W_lowacc", "W_tau", "Z", "top", "diboson", "qcd"
     )
-    declared = declare(9, alphas=True)
+    declared = declare(Available(n_pdf=9, alphas=True))
     named_records = name_processes(declared, {"Wplus": channel})
     assert [r.name for r in named_records] == [r.name for r in declared]
 

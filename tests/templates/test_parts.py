@@ -17,11 +17,11 @@ from wprops.events.samples import Sample
 from wprops.events.toy.theory import pdf_hessian
 from wprops.events.toy.truth import ToyTruth, coefficients
 from wprops.physics.collins_soper import boson_and_angles
-from wprops.systematics.catalog import declare
+from wprops.systematics.catalog import Available, declare
 from wprops.templates.parts import ODD, Part, boson_cell, split_events
 from wprops.weights import WeightInputs, weight_ratios
 
-DECLARED = declare(9, alphas=True)
+DECLARED = declare(Available(n_pdf=9, alphas=True))
 DEFAULT = ToyTruth()
 #: Large enough to matter, small enough for a positive decay density.
 WITH_ODD = dataclasses.replace(
@@ -249,8 +249,9 @@ def test_a_z_is_one_template_with_its_theory(tmp_path):
     assert len(part.variations[0]) == 1 + 9 + 2
 
 
-@pytest.mark.parametrize("process", ["W", "W_mu", "W_tau"])
-@pytest.mark.parametrize("name", ["top", "Z_mumu"])
+@pytest.mark.parametrize(
+    ("name", "process"), [("top", "W_mu"), ("top", "W_tau"), ("Z_mumu", "W")]
+)
 def test_events_without_a_w_are_counted_and_their_file_is_named(
     tmp_path, name, process
 ):
