@@ -83,8 +83,8 @@ def lhe_weights(inputs: WeightInputs, branch: str) -> NDArray[np.float32]:
         "from `weights:` of the dataset to run without these variations"
     )
     weights = get_branch(inputs.events, branch, remedy=remedy)
-    lengths = np.unique(ak.to_numpy(ak.num(weights)))
-    if len(lengths) > 1:
+    lengths = ak.to_numpy(ak.num(weights))
+    if len(lengths) and lengths.min() != lengths.max():
         msg = (
             f"{file_name(inputs.events)}: {branch} has {lengths.min()} to "
             f"{lengths.max()} entries per event; a fixed number is needed, split the "

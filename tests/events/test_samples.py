@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.events.nano import dataset
-from wprops.datasets import Catalog, LheWeights, PdfWeights
+from wprops.catalog import Catalog
+from wprops.datasets import LheWeights, PdfWeights
 from wprops.errors import ConfigError
 from wprops.events.samples import Sample, declare_for, read_samples, read_truth
 from wprops.events.toy.deviations import deviate

@@ -11,7 +11,8 @@ from scipy import stats
 from tests.events.nano import dataset
 from wprops.axes import COMPONENTS, EVEN_COMPONENTS, ODD_COMPONENTS, Binning
 from wprops.channels import Channel, Process
-from wprops.datasets import BosonPole, Catalog
+from wprops.catalog import Catalog
+from wprops.datasets import BosonPole
 from wprops.errors import ConfigError, TemplateError
 from wprops.events.samples import Sample
 from wprops.events.toy.deviations import deviate
