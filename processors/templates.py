@@ -57,27 +57,32 @@ class TemplateProcessor(ProcessorABC):
         weight = nominal_weight(events)
         flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
 
-        shifts = kinematic_shifts(events, dataset, candidates, self.systematics)
-        shifted = dict(shifts)
+        pick = np.flatnonzero(SIGNAL.unshifted.passes(candidates))
+        shifted = dict(
+            kinematic_shifts(
+                events, dataset, candidates.take(pick), pick, self.systematics
+            )
+        )
         passes = {label: SIGNAL.passes(found) for label, found in shifted.items()}
-        pick = np.flatnonzero(np.logical_or.reduce(list(passes.values())))
+        # Events that pass in one of the variations at least.
+        kept = np.flatnonzero(np.logical_or.reduce(list(passes.values())))
+        pick = pick[kept]
         eta, charge = candidates.eta[pick], candidates.charge[pick]
         muons = efficiency(dataset, charge, eta, candidates.pt[pick])
         weight = weight[pick] * (1.0 if muons is None else muons.nominal)
+        eta_bin = bin_index(eta, self.binning.eta)
         cells = {}
         for label, found in shifted.items():
-            bins = [
-                bin_index(eta, self.binning.eta),
-                bin_index(found.pt[pick], self.binning.pt),
-            ]
+            bins = [eta_bin, bin_index(found.pt[kept], self.binning.pt)]
             inside = flat_index(bins, self.binning.shape)
-            cells[label] = np.where(passes[label][pick], inside, -1)
+            cells[label] = np.where(passes[label][kept], inside, -1)
 
         n_muon = self.binning.shape[0] * self.binning.shape[1]
         blocks = {
             part.template: {
                 label: part.fill(cell, n_muon, charge, nominal=label != NOMINAL)
                 for label, cell in cells.items()
+                if part.varies or label == NOMINAL
             }
             for part in split_events(
                 events,

@@ -111,7 +111,7 @@ def toy(outdir: Path, **options: Any) -> None:
 )
 @click.option("--workers", default=2, help="Processes for futures and local dask.")
 @click.option("--address", help="Scheduler of a running dask cluster.")
-@click.option("--chunksize", default=200_000, help="Events per chunk.")
+@click.option("--chunksize", default=250_000, help="Events per chunk.")
 @click.option("--binning", type=click.Choice(["coarse", "full"]), default="full")
 @click.option("--dataset", "datasets", multiple=True, help="Only these; repeatable.")
 @click.option(

@@ -40,6 +40,9 @@ ExecutorName = Literal["iterative", "futures", "dask"]
 PB_IN_FB = 1000.0
 #: Key of the messages of failed chunks in what workers return.
 _FAILURES = "failures"
+#: Memory for decompressed branches: a jagged branch is two buffers, offsets and
+#: content, and is decompressed twice if the first one has been forgotten.
+ARRAY_CACHE = "1 GB"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +74,7 @@ def run(
     executor: ExecutorName = "iterative",
     workers: int = 1,
     address: str | None = None,
-    chunksize: int = 200_000,
+    chunksize: int = 250_000,
     progress: bool = True,
     ledger: Path | None = None,
 ) -> RunResult:
@@ -133,7 +136,9 @@ def run(
         worker = processor
         if ledger is not None:
             worker = Ledger(processor, ledger.absolute(), catalog.dataset_digests())
-        result = runner.run(chunks, _Reporting(worker))
+        result = runner.run(
+            chunks, _Reporting(worker), uproot_options={"array_cache": ARRAY_CACHE}
+        )
     _raise_failures(result["out"].get(_FAILURES, set()))
     outputs = _totals(result["out"], chunks)
     wall = time.perf_counter() - start

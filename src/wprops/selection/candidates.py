@@ -6,7 +6,7 @@ Everything a cut needs becomes one column per event, so that regions are data
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import awkward as ak
@@ -68,6 +68,11 @@ class Candidates:
     met: FloatArray
     met_phi: FloatArray
     mt: FloatArray
+
+    def take(self, index: NDArray[np.int64]) -> Candidates:
+        """Return some of the events."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Candidates(**{name: values[index] for name, values in columns.items()})
 
     def with_muon_pt(self, pt: FloatArray) -> Candidates:
         """Return the candidates with other momenta.

@@ -16,7 +16,7 @@ region              isolation     mT [GeV]   role
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,15 @@ class Region:
         """Events in the region, shape (n,)."""
         return np.logical_and.reduce([cut.passes(candidates) for cut in self.cuts])
 
+    @property
+    def unshifted(self) -> Region:
+        """The cuts that no kinematic variation can change the outcome of."""
+        kept = tuple(cut for cut in self.cuts if cut.column not in SHIFTED)
+        return replace(self, cuts=kept)
 
+
+#: Columns that kinematic variations change, among those of cuts.
+SHIFTED = ("pt", "met", "met_phi", "mt")
 BEFORE_ISOLATION = (
     Cut(label="certified section", column="certified"),
     Cut(label="trigger", column="triggered"),

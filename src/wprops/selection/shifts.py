@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
 
 from wprops.datasets import Dataset
 from wprops.selection.candidates import Candidates
@@ -16,6 +18,7 @@ def kinematic_shifts(
     events: ak.Array,
     dataset: Dataset,
     candidates: Candidates,
+    pick: NDArray[np.int64],
     systematics: Iterable[Systematic],
 ) -> Iterator[tuple[str, Candidates]]:
     """Yield the candidates as they are, and shifted by each kinematic systematic.
@@ -27,7 +30,9 @@ def kinematic_shifts(
     dataset : Dataset
         Its sample; data are not shifted.
     candidates : Candidates
-        What was selected from the chunk.
+        Some events of the chunk.
+    pick : ndarray of int, shape (n,)
+        Where they are in it.
     systematics : iterable of Systematic
         The declarations in force.
 
@@ -55,5 +60,5 @@ def kinematic_shifts(
                 pt = candidates.pt_up if side == "up" else candidates.pt_down
                 yield label, candidates.with_muon_pt(pt)
             else:
-                varied = varied_momentum(events, convention, record.name, side)
-                yield label, candidates.with_met(*varied)
+                met, phi = varied_momentum(events, convention, record.name, side)
+                yield label, candidates.with_met(met[pick], phi[pick])

@@ -63,15 +63,15 @@ class Block:
             )
             raise TemplateError(msg)
         cells = np.union1d(self.cells, other.cells)
-        parts = (self, other)
+        place = np.searchsorted(cells, self.cells), np.searchsorted(cells, other.cells)
         return Block(
             cells=cells,
             n_cells=self.n_cells,
             components=self.components,
             labels=self.labels,
-            sums=_union_sum(cells, [(part.cells, part.sums) for part in parts]),
-            products=_union_sum(cells, [(part.cells, part.products) for part in parts]),
-            entries=_union_sum(cells, [(part.cells, part.entries) for part in parts]),
+            sums=_merged(len(cells), place, (self.sums, other.sums)),
+            products=_merged(len(cells), place, (self.products, other.products)),
+            entries=_merged(len(cells), place, (self.entries, other.entries)),
         )
 
     def section(self, start: int, length: int) -> Section:
@@ -108,13 +108,33 @@ class Section(NamedTuple):
     entries: NDArray[np.int64]
 
 
-def _union_sum(
-    cells: NDArray[np.int64], parts: list[tuple[NDArray[np.int64], NDArray[Any]]]
+def _merged(
+    n: int,
+    place: tuple[NDArray[np.int64], NDArray[np.int64]],
+    values: tuple[NDArray[Any], NDArray[Any]],
 ) -> NDArray[Any]:
-    total = np.zeros((len(cells), *parts[0][1].shape[1:]), dtype=parts[0][1].dtype)
-    for part_cells, values in parts:
-        total[np.searchsorted(cells, part_cells)] += values
+    """Add rows that two blocks have at given places; one pass over memory."""
+    total = np.empty((n, *values[0].shape[1:]), dtype=values[0].dtype)
+    flat = [array.reshape(len(array), -1) for array in values]
+    _merge(*place, *flat, total.reshape(n, -1))
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(first_place, second_place, first, second, total):  # type: ignore[no-untyped-def]
+    a = b = 0
+    for row in range(total.shape[0]):
+        in_first = a < len(first_place) and first_place[a] == row
+        in_second = b < len(second_place) and second_place[b] == row
+        for column in range(total.shape[1]):
+            if in_first and in_second:
+                total[row, column] = first[a, column] + second[b, column]
+            elif in_first:
+                total[row, column] = first[a, column]
+            else:
+                total[row, column] = second[b, column]
+        a += in_first
+        b += in_second
 
 
 def bin_index(values: ArrayLike, edges: Sequence[float]) -> NDArray[np.int64]:

@@ -57,6 +57,8 @@ class Part:
         Nominal weights in each component.
     variations : (labels, ndarray of shape (n, n_labels))
         Weights relative to nominal, which is the first.
+    varies : bool
+        Whether the kinematic variations are wanted too.
     """
 
     template: str
@@ -65,6 +67,7 @@ class Part:
     n_cells: int
     components: Columns
     variations: Columns
+    varies: bool = True
 
     def fill(
         self, muon_cell: IntArray, n_muon: int, charge: IntArray, *, nominal: bool
@@ -154,9 +157,19 @@ def split_events(
         if template != SIGNAL:
             yield _unpolarised(template, index, weight, ratios)
             continue
+        nominal = (NOMINAL,), np.ones((len(index), 1))
         for name, (names, values) in _components(sample, charge[index], bosons):
             columns = names, values * weight[index][:, None]
-            yield Part(name, index, cell[index], binning.n_cells, columns, ratios)
+            is_fit = name == SIGNAL
+            yield Part(
+                template=name,
+                index=index,
+                cell=cell[index],
+                n_cells=binning.n_cells,
+                components=columns,
+                variations=ratios if is_fit else nominal,
+                varies=is_fit,
+            )
 
 
 def boson_cell(boson: BosonDecay, binning: Binning) -> IntArray:
