@@ -51,10 +51,11 @@ DATASETS = {
 EVERYTHING = replace(COARSE, qt=(0.0, 6500.0), absy=(0.0, 20.0))
 
 
-def catalogue(folder, **datasets):
+def catalogue(folder, *, without=(), **datasets):
     content = {
         "name": "real",
         "luminosity": 1.0,
+        "without": list(without),
         "base": str(FOLDER),
         "datasets": [
             {"name": name, "era": "any", "nano": "any", "files": [record["file"]]}
@@ -144,8 +145,14 @@ def test_cut_flow_is_the_one_counted_by_hand(tmp_path, name):
 
 
 def test_all_files_run_together_through_the_template_processor(tmp_path):
-    outputs = process(catalogue(tmp_path, **DATASETS), "templates").outputs
+    catalog = catalogue(tmp_path, without=["jes"], **DATASETS)
+    outputs = process(catalog, "templates").outputs
     assert set(outputs) == set(DATASETS)
+    shifts = {"nominal", "muon_scale_up", "muon_scale_down"}
+    shifts |= {"unclustered_up", "unclustered_down"}
+    for name, output in outputs.items():
+        for labels in output["blocks"].values():
+            assert set(labels) == ({"nominal"} if name == "data_2018" else shifts)
     assert {key for output in outputs.values() for key in output["blocks"]} == {
         "data",
         "Z",
@@ -222,3 +229,17 @@ def test_a_file_without_events_is_no_nanoaod(tmp_path):
     record = {"file": "uproot-Zmumu.root", "process": "Z", **MC}
     with pytest.raises(InputError, match=r"uproot-Zmumu\.root has no Events tree"):
         process(catalogue(tmp_path, z=record), "cut_flow")
+
+
+def test_stock_files_have_no_jet_energy_variation_of_the_pf_momentum(tmp_path):
+    with pytest.raises(
+        InputError, match=r"nano_tree\.root has no variation 'jes' of .* MET;.*without:"
+    ):
+        process(catalogue(tmp_path, dy=DATASETS["dy_lo_2016"]), "templates")
+
+
+def test_puppi_momentum_of_v12_has_all_its_variations(tmp_path):
+    record = DATASETS["tt_v12"] | {"met": "PuppiMET"}
+    outputs = process(catalogue(tmp_path, tt=record), "templates").outputs
+    (blocks,) = outputs["tt"]["blocks"].values()
+    assert {"jes_up", "jes_down", "unclustered_up", "unclustered_down"} <= set(blocks)

@@ -1,11 +1,20 @@
 """Event weights against their formulas, and against the toy's truth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 
-from processors.templates import MUON_SCALES
+from tests.corrections.efficiency_toys import (
+    ETA,
+    STAT_PT,
+    look_up,
+    make_steps,
+    muons,
+    write_steps,
+)
 from tests.events.nano import (
     dataset,
     jagged,
@@ -14,26 +23,29 @@ from tests.events.nano import (
     toy_catalog,
     write_nano,
 )
-from wprops.datasets import LheWeights, PdfWeights
+from wprops.corrections.efficiency import muon_factors
+from wprops.datasets import Corrections, LheWeights, PdfWeights
 from wprops.errors import ConfigError, InputError
 from wprops.events.generator import hard_leptons
 from wprops.events.samples import read_samples
 from wprops.events.toy.theory import PDF_MEMBERS, member
 from wprops.events.toy.truth import ToyTruth, coefficients, density
-from wprops.physics.collins_soper import boson_and_angles
-from wprops.systematics.catalog import Available, declare
+from wprops.nominal import nominal_weight
+from wprops.physics.collins_soper import BosonDecay, boson_and_angles
+from wprops.systematics.catalog import SCALE_SLICES, SCALES, Available, declare
 from wprops.systematics.declaration import Systematic
 from wprops.weights import (
     WEIGHTS,
     WeightInputs,
     lhe_weights,
-    nominal_weight,
     split_pdf_weights,
     weight_ratios,
 )
 
 TRUTH = ToyTruth()
-DECLARED = declare(Available(n_pdf=9, alphas=True))
+DECLARED = declare(
+    Available(n_pdf=9, alphas=True, scale=True, prefire=True, efficiency=True)
+)
 ABSY = (0.0, 0.8, 1.6, 2.4)
 #: Widths of the statistical errors within which a mean has to lie.
 SIGMAS = 4.0
@@ -50,8 +62,14 @@ def catalog(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    path = tmp_path_factory.mktemp("efficiency") / "steps.json"
+    return write_steps(path, make_steps())
+
+
 @pytest.fixture(scope="module", params=["Wplus_mu", "Wminus_mu"])
-def toy(request, catalog):
+def toy(request, catalog, steps):
     """Weight inputs of all events of one sample, and the charge of its bosons."""
     sample = read_samples(catalog)[request.param]
     events = open_sample(catalog, request.param, normalisation=0.25)
@@ -59,9 +77,12 @@ def toy(request, catalog):
     inputs = WeightInputs(
         events=events,
         pick=np.arange(len(events)),
-        dataset=sample.dataset,
+        dataset=sample.dataset.model_copy(
+            update={"corrections": Corrections(prefire="branches")}
+        ),
         hessian=sample.hessian,
         boson=boson_and_angles(leptons.lepton, leptons.other),
+        muons=muon_factors(steps, *muons(len(events))),
     )
     return inputs, 1 if request.param == "Wplus_mu" else -1
 
@@ -77,18 +98,6 @@ def test_every_weight_systematic_has_a_function(toy):
     assert made - declared == set()
 
 
-def test_every_kinematic_systematic_has_a_shift():
-    labels = [
-        label
-        for record in DECLARED
-        if record.kind == "kinematic"
-        for label in record.labels
-    ]
-    assert sorted(labels) == sorted(MUON_SCALES)
-    up, down = MUON_SCALES["muon_scale_up"], MUON_SCALES["muon_scale_down"]
-    assert_allclose((up, down), (1 + 5e-4, 1 - 5e-4), rtol=1e-15)
-
-
 def test_norms_need_neither():
     for record in DECLARED:
         if record.kind == "norm":
@@ -99,9 +108,15 @@ def test_norms_need_neither():
 def test_ratios_have_a_column_per_declared_label_nominal_first(toy):
     inputs, _ = toy
     labels, ratios = weight_ratios(inputs, DECLARED, "W")
-    declared = [x for r in DECLARED if r.kind == "weight" for x in r.labels]
+    declared = [
+        label
+        for record in DECLARED
+        if record.kind == "weight" and "W" in record.processes
+        for label in record.labels
+    ]
     assert labels == ("nominal", *declared)
-    assert ratios.shape == (len(inputs.pick), 1 + 2 + 9 + 2)
+    # Mass, densities, alphaS; efficiency: three statistical, one systematic; prefire.
+    assert ratios.shape == (len(inputs.pick), 1 + 2 + 9 + 2 + 6 + 2 + 2)
     assert (ratios[:, 0] == 1.0).all()
     columns = {
         k: v for function in WEIGHTS.values() for k, v in function(inputs).items()
@@ -112,7 +127,15 @@ def test_ratios_have_a_column_per_declared_label_nominal_first(toy):
 
 @pytest.mark.parametrize(
     ("process", "expected"),
-    [("W_lowacc", 14), ("W_tau", 12), ("Z", 12), ("top", 1), ("qcd", 1), ("data", 1)],
+    [
+        ("W_lowacc", 42),
+        ("W_tau", 40),
+        ("Z", 28),
+        ("top", 11),
+        ("diboson", 11),
+        ("qcd", 1),
+        ("data", 1),
+    ],
 )
 def test_processes_have_the_variations_that_act_on_them(toy, process, expected):
     labels, ratios = weight_ratios(toy[0], DECLARED, process)
@@ -146,8 +169,10 @@ def test_directions_are_the_published_sum_over_replicas(toy):
             )
             # Differences of single-precision weights from 1.
             assert_allclose(made[f"pdf_{k + 1:02d}_up"][event], expected, atol=1e-7)
+    alphas = WEIGHTS["alphas"](inputs)
+    assert set(alphas) == {"alphas_down", "alphas_up"}
     for k, side in enumerate(("down", "up")):
-        assert_array_equal(made[f"alphas_{side}"][:50], members[:, 100 + k])
+        assert_array_equal(alphas[f"alphas_{side}"][:50], members[:, 100 + k])
 
 
 def bosons(charge, low, high):
@@ -200,7 +225,7 @@ def test_directions_move_cross_section_and_a4_as_the_truth_says(toy, y_bin):
 @pytest.mark.parametrize("side", ["up", "down"])
 def test_alphas_moves_the_spectrum_as_the_truth_says(toy, side):
     inputs, charge = toy
-    made = WEIGHTS["pdf"](inputs)[f"alphas_{side}"]
+    made = WEIGHTS["alphas"](inputs)[f"alphas_{side}"]
     for low, high in ((0, 5), (5, 15), (30, 60)):
         chosen = (inputs.boson.qt >= low) & (inputs.boson.qt < high)
         qt, y = inputs.boson.qt[chosen], inputs.boson.y[chosen]
@@ -242,6 +267,196 @@ def test_mass_weights_are_ratios_of_normalised_line_shapes(toy, side, step):
     ]
     expected_mean = shifts[1] / norms[1] - shifts[0] / norms[0]
     assert abs(mean - expected_mean) < SIGMAS * error
+
+
+def scale_members(inputs):
+    """Weights of the file relative to that of unchanged scales."""
+    members = inputs.events.LHEScaleWeight.to_numpy().astype(float)
+    return members / members[:, 4:5]
+
+
+def test_scales_of_the_z_are_six_weights_of_the_file(toy):
+    inputs, _ = toy
+    made = WEIGHTS["scale_z"](inputs)
+    # Not the unchanged one, nor those that move the scales apart.
+    assert list(made) == [f"scale_{k}_up" for k in (0, 1, 3, 5, 7, 8)]
+    members = scale_members(inputs)
+    for label, column in made.items():
+        assert_array_equal(column, members[:, int(label[6])])
+
+
+def test_scales_of_the_w_act_in_slices_of_qt(toy):
+    inputs, _ = toy
+    made = WEIGHTS["scale_w"](inputs)
+    members, qt = scale_members(inputs), inputs.boson.qt
+    assert len(made) == 18
+    for part, low, high in (("low", 0, 5), ("mid", 5, 15), ("high", 15, np.inf)):
+        inside = (qt >= low) & (qt < high)
+        assert inside.sum() > 1000
+        for k in SCALES:
+            column = made[f"scale_{k}_{part}_up"]
+            assert_array_equal(column[inside], members[inside, k])
+            assert (column[~inside] == 1.0).all()
+
+
+def test_slices_of_qt_multiply_to_the_whole(toy):
+    inputs, _ = toy
+    whole, slices = WEIGHTS["scale_z"](inputs), WEIGHTS["scale_w"](inputs)
+    for k in SCALES:
+        parts = [slices[f"scale_{k}_{part}_up"] for part in SCALE_SLICES]
+        # All but one of the factors are 1.
+        assert_array_equal(np.prod(parts, axis=0), whole[f"scale_{k}_up"])
+
+
+@pytest.mark.parametrize("k", SCALES)
+def test_scales_move_the_spectrum_as_the_truth_says(toy, k):
+    inputs, charge = toy
+    made = WEIGHTS["scale_w"](inputs)
+    for part, (low, high) in SCALE_SLICES.items():
+        chosen = (inputs.boson.qt >= low) & (inputs.boson.qt < high)
+        qt, y = inputs.boson.qt[chosen], inputs.boson.y[chosen]
+        expected = member(TRUTH, f"scale_{k}", charge, qt, y).sigma_ratio
+        column = made[f"scale_{k}_{part}_up"][chosen]
+        difference = column - expected
+        error = difference.std() / np.sqrt(chosen.sum())
+        # The toy keeps 14 bits of each weight: at most 3e-5, at random.
+        assert abs(difference.mean()) < SIGMAS * error + 3e-6
+        assert abs(column - 1).max() > 1e-3
+
+
+def scale_inputs(folder, rows, qt=None, scale="LHEScaleWeight"):
+    """Events with the given scale weights."""
+    record = dataset(name="W", weights=LheWeights(scale=scale))
+    events = open_with(folder, record, LHEScaleWeight=jagged(rows, np.float32))
+    boson = None if qt is None else BosonDecay(*[np.array(qt)] * 6)
+    pick = np.arange(len(rows))
+    return WeightInputs(events=events, pick=pick, dataset=record, boson=boson)
+
+
+def test_an_edge_belongs_to_the_slice_above(tmp_path):
+    qt = [0.0, np.nextafter(5.0, 0), 5.0, np.nextafter(15.0, 0), 15.0, 1e4]
+    rows = [[2.0, 3.0, 1.0, 4.0, 1.0, 5.0, 1.0, 6.0, 7.0]] * 6
+    made = WEIGHTS["scale_w"](scale_inputs(tmp_path, rows, qt))
+    assert made["scale_0_low_up"].tolist() == [2, 2, 1, 1, 1, 1]
+    assert made["scale_5_mid_up"].tolist() == [1, 1, 5, 5, 1, 1]
+    assert made["scale_8_high_up"].tolist() == [1, 1, 1, 1, 7, 7]
+
+
+def test_scale_weights_are_relative_to_the_nominal_one(tmp_path):
+    rows = np.array([[1, 2, 3, 4, 0.5, 6, 7, 8, 9], [9, 8, 7, 6, -2, 4, 3, 2, 1.0]])
+    made = WEIGHTS["scale_z"](scale_inputs(tmp_path, rows))
+    for k in SCALES:
+        assert_array_equal(made[f"scale_{k}_up"], [rows[0, k] / 0.5, rows[1, k] / -2])
+
+
+@pytest.mark.parametrize("entries", [8, 44])
+@pytest.mark.parametrize("group", ["scale_z", "scale_w"])
+def test_another_number_of_scales_is_refused(tmp_path, entries, group):
+    inputs = scale_inputs(tmp_path, np.ones((3, entries)), qt=[1.0, 2.0, 3.0])
+    with pytest.raises(
+        InputError,
+        match=rf"^events\.root: LHEScaleWeight has {entries} entries; nine are needed"
+        r".*`without: \[scale_z, scale_w\]`",
+    ):
+        WEIGHTS[group](inputs)
+
+
+def test_scales_need_their_weights_and_a_boson(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"'W' declares no scale weights.*`scale: LHEScaleWeight`"
+    ):
+        WEIGHTS["scale_z"](scale_inputs(tmp_path, np.ones((3, 9)), scale=None))
+    with pytest.raises(ConfigError, match="'W': scales in slices of qT need its boson"):
+        WEIGHTS["scale_w"](scale_inputs(tmp_path, np.ones((3, 9))))
+
+
+def test_statistical_variations_of_the_efficiency_are_those_of_the_eta_bin(toy):
+    inputs, _ = toy
+    made = WEIGHTS["sf_stat"](inputs)
+    assert list(made) == [
+        f"sf_stat_{k}_{side}" for k in range(3) for side in ("up", "down")
+    ]
+    charge, eta, pt = muons(len(inputs.pick))
+    trigger = make_steps()["trigger"]
+    for i in range(500):
+        stat = look_up(trigger.stat, (ETA, STAT_PT), int(charge[i] > 0), eta[i], pt[i])
+        for k in range(3):
+            assert_allclose(made[f"sf_stat_{k}_up"][i], 1 + stat[k], rtol=1e-8)
+            assert_allclose(made[f"sf_stat_{k}_down"][i], 1 - stat[k], rtol=1e-8)
+
+
+def test_another_eta_bin_has_variations_of_its_own(toy, steps):
+    """A change of one eta bin of the file moves the muons of that bin alone."""
+    inputs, _ = toy
+    columns = muons(len(inputs.pick))
+    before = WEIGHTS["sf_stat"](inputs)
+    inside = np.array([(ETA[1] <= eta < ETA[2]) for eta in columns[1]])
+    table = steps[1].table.copy()
+    table[:, steps[1].stat_bin == 1, :, 2:] *= 3.0
+    changed = [steps[0], dataclasses.replace(steps[1], table=table)]
+    after = WEIGHTS["sf_stat"](
+        dataclasses.replace(inputs, muons=muon_factors(changed, *columns))
+    )
+    for label, column in before.items():
+        assert_array_equal(after[label][~inside], column[~inside])
+        # Differences of weights from 1 lose some of their digits.
+        assert_allclose(
+            after[label][inside] - 1, 3 * (column[inside] - 1), rtol=1e-12, atol=1e-15
+        )
+        assert (after[label][inside] != column[inside]).all()
+
+
+def test_the_systematic_of_the_efficiency_is_one_for_all_muons(toy):
+    inputs, _ = toy
+    made = WEIGHTS["sf_syst"](inputs)
+    eta = np.abs(muons(len(inputs.pick))[1])
+    # As the builder has it: larger at high |eta|.
+    expected = np.select([eta < 1, eta < 1.5], [0.002, 0.004], 0.014)
+    assert_allclose(made["sf_syst_up"], 1 + expected, rtol=1e-8)
+    assert_allclose(made["sf_syst_down"], 1 - expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("group", ["sf_stat", "sf_syst"])
+def test_muons_without_factors_have_no_variations_of_them(toy, group):
+    lacking = dataclasses.replace(toy[0], muons=None)
+    with pytest.raises(
+        ConfigError, match=r"has no efficiency scale factors, but others have; give all"
+    ):
+        WEIGHTS[group](lacking)
+
+
+def test_prefire_variations_are_ratios_of_the_branches(toy):
+    inputs, _ = toy
+    made = WEIGHTS["prefire"](inputs)
+    names = {"up": "Up", "down": "Dn"}
+    for side, name in names.items():
+        varied = inputs.events.L1PreFiringWeight[name].to_numpy().astype(float)
+        nominal = inputs.events.L1PreFiringWeight.Nom.to_numpy().astype(float)
+        assert_array_equal(made[f"prefire_{side}"], varied / nominal)
+    # More prefiring leaves fewer events.
+    assert (made["prefire_up"] <= 1).all()
+    assert (made["prefire_up"] < 1).sum() > 1000
+
+
+def test_an_event_that_surely_prefired_has_no_variation(tmp_path):
+    branches = {
+        "L1PreFiringWeight_Nom": [0.5, 0.0],
+        "L1PreFiringWeight_Up": [0.4, 0.0],
+        "L1PreFiringWeight_Dn": [0.6, 0.1],
+    }
+    record = dataset(corrections=Corrections(prefire="branches"))
+    events = open_with(tmp_path, record, **branches)
+    inputs = WeightInputs(events=events, pick=np.array([1, 0]), dataset=record)
+    made = WEIGHTS["prefire"](inputs)
+    assert_allclose(made["prefire_up"], [1.0, 0.8])
+    assert_allclose(made["prefire_down"], [1.0, 1.2])
+
+
+def test_prefire_variations_need_the_weights(toy):
+    record = toy[0].dataset.model_copy(update={"corrections": Corrections()})
+    lacking = dataclasses.replace(toy[0], dataset=record)
+    with pytest.raises(ConfigError, match="has no prefire weights, but others have"):
+        WEIGHTS["prefire"](lacking)
 
 
 def test_simulation_has_the_generator_weight_times_the_normalisation(catalog):
@@ -338,6 +553,15 @@ def test_a_missing_weight_branch_names_the_setting(tmp_path):
 def test_a_matrix_is_needed_for_directions(tmp_path):
     with pytest.raises(ConfigError, match=r"'W' has PDF replicas.*`hessian: FILE\.csv"):
         WEIGHTS["pdf"](pdf_inputs(tmp_path, [102] * 3))
+
+
+def test_alphas_needs_its_members(tmp_path):
+    inputs = pdf_inputs(tmp_path, [100] * 3, alphas=False)
+    with pytest.raises(ConfigError, match=r"'W' has no alphaS members, but.*`alphas:`"):
+        WEIGHTS["alphas"](inputs)
+    # They need no matrix.
+    made = WEIGHTS["alphas"](pdf_inputs(tmp_path, [102] * 3))
+    assert_array_equal(made["alphas_down"], [100, 1100, 2100])
 
 
 def test_bosons_need_declared_parton_densities(tmp_path):

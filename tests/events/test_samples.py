@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.events.nano import dataset
 from wprops.catalog import Catalog
-from wprops.datasets import LheWeights, PdfWeights
+from wprops.datasets import Corrections, LheWeights, NamedCorrection, PdfWeights
 from wprops.errors import ConfigError
 from wprops.events.samples import Sample, declare_for, read_samples, read_truth
 from wprops.events.toy.deviations import deviate
@@ -44,6 +44,10 @@ def with_pdf(name, hessian, *, replicas=4, alphas=True, **changes):
 def catalog(*datasets):
     files = [d.model_copy(update={"files": (f"{d.name}.root",)}) for d in datasets]
     return Catalog(name="small", luminosity=1.0, datasets=files)
+
+
+def declared_names(found):
+    return {record.name for record in declare_for(found, read_samples(found))}
 
 
 def test_each_sample_has_its_matrix_and_truth(tmp_path, truth_file):
@@ -138,10 +142,8 @@ def test_matrices_of_one_run_have_one_number_of_directions(tmp_path):
 @pytest.mark.parametrize("alphas", [True, False])
 def test_uncertainties_are_those_for_which_there_are_weights(tmp_path, alphas):
     path, _ = write_matrix(tmp_path, 4, 3)
-    samples = read_samples(
-        catalog(dataset(name="top"), with_pdf("W", path, alphas=alphas))
-    )
-    names = {record.name for record in declare_for(samples)}
+    found = catalog(dataset(name="top"), with_pdf("W", path, alphas=alphas))
+    names = declared_names(found)
     assert {"pdf_01", "pdf_02", "pdf_03"} <= names
     assert "pdf_04" not in names
     assert ("alphas" in names) == alphas
@@ -149,8 +151,44 @@ def test_uncertainties_are_those_for_which_there_are_weights(tmp_path, alphas):
 
 
 def test_without_weights_no_theory_is_declared():
-    names = {r.name for r in declare_for(read_samples(catalog(dataset())))}
-    assert not {name for name in names if name.startswith(("pdf", "alphas"))}
+    names = declared_names(catalog(dataset()))
+    assert not {name for name in names if name.startswith(("pdf", "alphas", "scale"))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefix"),
+    [
+        ({"weights": LheWeights(scale="LHEScaleWeight")}, "scale_"),
+        ({"corrections": Corrections(prefire="branches")}, "prefire"),
+        (
+            {
+                "corrections": Corrections(
+                    efficiency=(NamedCorrection(file="sf.json", name="trigger"),)
+                )
+            },
+            "sf_",
+        ),
+    ],
+)
+def test_one_sample_with_an_input_is_enough_to_declare_it(changes, prefix):
+    simulation = catalog(dataset(name="top"), dataset(name="Z", **changes))
+    plain = declared_names(catalog(dataset(name="top"), dataset(name="Z")))
+    added = declared_names(simulation) - plain
+    assert added
+    assert all(name.startswith(prefix) for name in added)
+    # What is said of data is not about simulation.
+    data = dataset(name="data", process="data", kind="data", xsec=None, **changes)
+    assert declared_names(catalog(dataset(name="top"), data)) == plain
+
+
+def test_the_catalogue_leaves_out_what_it_names():
+    everything = catalog(dataset())
+    some = everything.model_copy(update={"without": ("jes", "luminosity")})
+    left_out = {"jes", "lumi"}
+    assert declared_names(some) == declared_names(everything) - left_out
+    unknown = everything.model_copy(update={"without": ("jet",)})
+    with pytest.raises(ConfigError, match="leaves out jet, which is not declared"):
+        declared_names(unknown)
 
 
 @pytest.mark.parametrize(

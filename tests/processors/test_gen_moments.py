@@ -19,7 +19,8 @@ from wprops.events.toy.yields import CROSS_SECTION_SCALES
 from wprops.execution.run import run
 from wprops.moment_maps import MomentMaps
 from wprops.physics.collins_soper import boson_and_angles
-from wprops.systematics.catalog import declare
+from wprops.systematics.catalog import SCALES as MEMBERS
+from wprops.systematics.catalog import Available, declare
 
 TRUTH = ToyTruth()
 CHARGES = {"Wplus": 1, "Wminus": -1, "Z": 0}
@@ -79,6 +80,7 @@ def read_events(catalog, name):
                 },
                 "weight": tree["genWeight"].array().to_numpy().astype(float),
                 "members": tree["LHEPdfWeight"].array().to_numpy().astype(float),
+                "scales": tree["LHEScaleWeight"].array().to_numpy().astype(float),
             }
         for key, values in found.items():
             columns.setdefault(key, []).append(values)
@@ -150,7 +152,10 @@ def test_coefficients_of_opposite_bosons_differ_as_they_should(maps):
 
 
 @pytest.mark.parametrize("name", CHARGES)
-@pytest.mark.parametrize("label", ["nominal", "pdf_02_up", "alphas_up", "alphas_down"])
+@pytest.mark.parametrize(
+    "label",
+    ["nominal", "pdf_02_up", "alphas_up", "alphas_down", "scale_0_up", "scale_7_up"],
+)
 def test_maps_are_the_slow_sums(catalog, maps, events, name, label):
     columns = events[name]
     boson, weight = columns["boson"], columns["weight"]
@@ -184,6 +189,8 @@ def relative(catalog, columns, label):
         return 1.0
     if label.startswith("alphas"):
         return members[:, 101 if label == "alphas_up" else 100]
+    if label.startswith("scale"):
+        return columns["scales"][:, int(label[6])] / columns["scales"][:, 4]
     matrix = np.loadtxt(catalog.datasets[0].weights.pdf.hessian, delimiter=",")
     return 1 + (members[:, :100] - 1) @ matrix[:, int(label[4:6]) - 1]
 
@@ -205,19 +212,20 @@ def bin_means(charge, iy, iqt, functions):
 
 
 @pytest.mark.parametrize("name", CHARGES)
-@pytest.mark.parametrize("label", ["alphas_up", "alphas_down"])
-def test_alphas_changes_the_maps_as_the_truth_says(maps, events, name, label):
+@pytest.mark.parametrize("label", ["alphas_up", "alphas_down", "scale_5_up"])
+def test_theory_changes_the_maps_as_the_truth_says(maps, events, name, label):
     charge, columns, found = CHARGES[name], events[name], maps.boson(name)
     boson, weight = columns["boson"], columns["weight"]
     ratio = relative(None, columns, label)
+    truth = label.removesuffix("_up") if label.startswith("scale") else label
     P = harmonics(boson.costheta, boson.phistar)
     pulls = []
     for iy, iqt in np.ndindex(3, 3):
 
         def varied(k):
             return lambda qt, y, k=k: (
-                member(TRUTH, label, charge, qt, y).sigma_ratio
-                * member(TRUTH, label, charge, qt, y).coefficients[k]
+                member(TRUTH, truth, charge, qt, y).sigma_ratio
+                * member(TRUTH, truth, charge, qt, y).coefficients[k]
             )
 
         expected, a0, a4 = bin_means(
@@ -225,7 +233,7 @@ def test_alphas_changes_the_maps_as_the_truth_says(maps, events, name, label):
             iy,
             iqt,
             [
-                lambda qt, y: member(TRUTH, label, charge, qt, y).sigma_ratio,
+                lambda qt, y: member(TRUTH, truth, charge, qt, y).sigma_ratio,
                 varied(0),
                 varied(4),
             ],
@@ -281,7 +289,11 @@ def test_the_mass_leaves_cross_sections_and_coefficients(maps, events, name, lab
 
 
 def test_each_boson_has_the_variations_of_its_process(maps):
-    theory = [f"pdf_{k:02d}_up" for k in range(1, 10)] + ["alphas_up", "alphas_down"]
+    theory = [
+        *(f"pdf_{k:02d}_up" for k in range(1, 10)),
+        *("alphas_up", "alphas_down"),
+        *(f"scale_{k}_up" for k in MEMBERS),
+    ]
     expected = {
         "Wplus": ["nominal", "mw_up", "mw_down", *theory],
         "Wminus": ["nominal", "mw_up", "mw_down", *theory],
@@ -346,7 +358,7 @@ def test_one_sample_may_hold_all_decays_of_both_charges(tmp_path):
     record = dataset(name="W", process="W")
     binning = dataclasses.replace(COARSE, qt=(0.0, 200.0), absy=(0.0, 5.0))
     chosen = MomentProcessor(
-        {"W": Sample(dataset=record)}, declare(0, alphas=False)[1:], binning
+        {"W": Sample(dataset=record)}, declare(Available())[1:], binning
     )
     events = open_nano(path, record=record, normalisation=2.0, chunk=0)
     blocks = chosen.process(events)["W"].total()

@@ -11,6 +11,7 @@ from coffea.lumi_tools import LumiMask
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 
+from corrections.build_toy import BLOCK, build_toy
 from processors.templates import TemplateProcessor
 from tests.events.nano import open_sample, toy_catalog
 from tests.selection.exotic import slow_events, slow_region
@@ -21,7 +22,9 @@ from wprops.events.toy.deviations import deviate
 from wprops.events.toy.truth import ToyTruth, coefficients
 from wprops.execution.processors import load_processor
 from wprops.execution.run import run
-from wprops.selection.regions import REGIONS
+from wprops.nominal import efficiency, nominal_weight
+from wprops.selection.candidates import select
+from wprops.selection.regions import REGIONS, SIGNAL
 from wprops.store import TemplateSet
 
 #: Few enough bins for ten events in most of them.
@@ -32,6 +35,15 @@ BINNING = Binning(
     absy=(0.0, 0.8, 1.6, 2.4),
 )
 CHARGES = {"Wplus": 1, "Wminus": -1}
+#: Scales of the muon's momentum.
+SCALES = {"muon_scale_up": 1.0005, "muon_scale_down": 0.9995}
+#: Change of the missing momentum with the unclustered energy up.
+DELTA = ("MET_MetUnclustEnUpDeltaX", "MET_MetUnclustEnUpDeltaY")
+#: All kinematic variations.
+SHIFTS = {
+    *(f"{name}_{side}" for name in ("jes", "unclustered") for side in ("up", "down")),
+    *SCALES,
+}
 DEVIATIONS = {"mw_shift": 0.05}
 SMALL = ["Wplus_mu", "Wminus_mu", "top", "data"]
 
@@ -66,15 +78,15 @@ def templates(catalog, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(catalog):
-    """Selected events of a dataset at a muon scale, read once."""
+    """Selected events of a dataset as a variation shifts them, read once."""
     files, known = {}, {}
 
-    def read_dataset(name, scale=1.0):
-        if (name, scale) not in known:
+    def read_dataset(name, shift="nominal"):
+        if (name, shift) not in known:
             record = catalog.dataset(name)
             if name not in files:
                 files[name] = [read_file(file) for file in record.files]
-            chunks = [slow_selection(*file, scale) for file in files[name]]
+            chunks = [slow_selection(*file, shift) for file in files[name]]
             columns = {k: np.concatenate([c[k] for c in chunks]) for k in chunks[0]}
             if record.kind == "mc":
                 total = sum(
@@ -82,8 +94,8 @@ def read(catalog):
                 )
                 norm = record.xsec * 1000 * catalog.luminosity / total
                 columns["weight"] = norm * columns["genWeight"].astype(float)
-            known[name, scale] = columns
-        return known[name, scale]
+            known[name, shift] = columns
+        return known[name, shift]
 
     return read_dataset
 
@@ -107,14 +119,34 @@ def read_file(path):
         }
         if "LHEPdfWeight" in names:
             columns["members"] = tree["LHEPdfWeight"].array().to_numpy()
+            columns["scales"] = tree["LHEScaleWeight"].array().to_numpy()
             columns |= generated(tree)
+        if "genWeight" in names:
+            columns |= shifted_met(tree)
     return slow_events(branches), columns
 
 
-def slow_selection(candidates, columns, scale):
+def shifted_met(tree):
+    """Missing momentum, shape (n, 2), as two of its variations shift it."""
+    names = ("MET_T1_pt", "MET_T1_phi", *DELTA)
+    met, phi, dx, dy = (tree[name].array(library="np").astype(float) for name in names)
+    x, y = met * np.cos(phi) - dx, met * np.sin(phi) - dy
+    jes = [
+        tree[f"MET_T1_{name}_jesTotalUp"].array(library="np") for name in ("pt", "phi")
+    ]
+    return {
+        "jes_up": np.stack(jes, axis=1).astype(float),
+        "unclustered_down": np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=1),
+    }
+
+
+def slow_selection(candidates, columns, shift):
     """Events of the signal region, one after the other."""
     chosen, muons = [], []
+    scale = SCALES.get(shift, 1.0)
     for i, *event in candidates:
+        if shift in columns:
+            event[2:] = columns[shift][i]
         if slow_region(*event, scale) == "signal":
             chosen.append(i)
             muons.append(event[1])
@@ -208,6 +240,15 @@ def variation(catalog, events, label):
         return np.ones(len(events["weight"]))
     if label == "alphas_down":
         return events["members"][:, 100]
+    if label.startswith("scale"):
+        parts = label.split("_")
+        scales = events["scales"].astype(float)
+        ratio = scales[:, int(parts[1])] / scales[:, 4]
+        if len(parts) == 3:
+            return ratio
+        low, high = {"low": (0, 5), "mid": (5, 15), "high": (15, 1e9)}[parts[2]]
+        qt = decays(events)["qt"]
+        return np.where((qt >= low) & (qt < high), ratio, 1.0)
     if label == "mw_up":
         low, high = 80.379, 80.429
         norms = [
@@ -272,9 +313,9 @@ def test_signal_is_the_slow_fill(catalog, templates, read, channel, name, cell, 
         assert_same(process, label, slow_fill(events, charge, weight, chosen))
 
 
-@pytest.mark.parametrize(("label", "scale"), [("up", 1.0005), ("down", 0.9995)])
-def test_signal_at_another_muon_scale_is_the_slow_fill(templates, read, label, scale):
-    events = read("Wplus_mu", scale)
+@pytest.mark.parametrize("label", [*SCALES, "jes_up", "unclustered_down"])
+def test_signal_of_shifted_events_is_the_slow_fill(templates, read, label):
+    events = read("Wplus_mu", label)
     decay = decays(events)
     components = component_weights(1, decay)
     chosen = in_cell(decay, 1, 0)
@@ -282,17 +323,25 @@ def test_signal_at_another_muon_scale_is_the_slow_fill(templates, read, label, s
     for k, component in enumerate(EVEN_COMPONENTS):
         process = templates.channel("Wplus").process(f"W_{component}_y1_qt0")
         expected = slow_fill(events, 1, events["weight"] * components[k], chosen)
-        assert_same(process, f"muon_scale_{label}", expected)
-        moved += np.abs(process.varied(f"muon_scale_{label}") - process.nominal).sum()
+        assert_same(process, label, expected)
+        moved += np.abs(process.varied(label) - process.nominal).sum()
     assert moved > 0
 
 
-@pytest.mark.parametrize("label", ["nominal", "muon_scale_up", "muon_scale_down"])
+@pytest.mark.parametrize(
+    "label", ["nominal", *SCALES, "jes_up", "unclustered_down", "scale_7_up"]
+)
 @pytest.mark.parametrize("channel", CHARGES)
 @pytest.mark.parametrize("name", ["top", "Z"])
-def test_backgrounds_are_the_slow_fill(templates, read, name, channel, label):
-    scale = {"muon_scale_up": 1.0005, "muon_scale_down": 0.9995}.get(label, 1.0)
-    events = read({"Z": "Z_mumu"}.get(name, name), scale)
+def test_backgrounds_are_the_slow_fill(catalog, templates, read, name, channel, label):
+    events = read({"Z": "Z_mumu"}.get(name, name), label)
+    if label == "scale_7_up":
+        if name == "top":
+            assert label not in templates.channel(channel).process(name).variations
+            return
+        events = events | {
+            "weight": events["weight"] * variation(catalog, events, label)
+        }
     expected = slow_fill(events, CHARGES[channel], events["weight"])
     assert expected.sum().value > 0
     # The same weights, added in the same order.
@@ -300,7 +349,9 @@ def test_backgrounds_are_the_slow_fill(templates, read, name, channel, label):
     assert_same(process, label, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("label", ["nominal", "pdf_03_up", "alphas_down"])
+@pytest.mark.parametrize(
+    "label", ["nominal", "pdf_03_up", "alphas_down", "scale_0_mid_up"]
+)
 @pytest.mark.parametrize("channel", CHARGES)
 def test_taus_are_the_slow_fill(catalog, templates, read, channel, label):
     events = read(f"{channel}_tau")
@@ -311,7 +362,7 @@ def test_taus_are_the_slow_fill(catalog, templates, read, channel, label):
     assert "mw_up" not in process.variations
 
 
-@pytest.mark.parametrize("label", ["nominal", "mw_up"])
+@pytest.mark.parametrize("label", ["nominal", "mw_up", "scale_8_high_up"])
 @pytest.mark.parametrize("channel", CHARGES)
 def test_low_acceptance_is_the_slow_fill(catalog, templates, read, channel, label):
     events = read(f"{channel}_mu")
@@ -323,12 +374,11 @@ def test_low_acceptance_is_the_slow_fill(catalog, templates, read, channel, labe
     assert_same(templates.channel(channel).process("W_lowacc"), label, expected)
 
 
-@pytest.mark.parametrize("label", ["nominal", "muon_scale_up"])
+@pytest.mark.parametrize("label", ["nominal", "muon_scale_up", "unclustered_down"])
 @pytest.mark.parametrize("channel", CHARGES)
 def test_all_templates_add_up_to_all_events(catalog, templates, read, channel, label):
-    scale = 1.0 if label == "nominal" else 1.0005
     simulated = [d.name for d in catalog.datasets if d.kind == "mc"]
-    columns = [read(name, scale) for name in simulated]
+    columns = [read(name, label) for name in simulated]
     events = {
         key: np.concatenate([c[key] for c in columns])
         for key in ("eta", "pt", "charge", "weight")
@@ -602,13 +652,89 @@ def test_all_files_that_fail_are_named(catalog, tmp_path):
     )
 
 
-def test_one_chunk_can_be_processed_without_a_run(catalog):
+def process_one(catalog):
+    """Process one file of positive bosons as a chunk."""
     chosen = TemplateProcessor.from_catalog(catalog.only(["Wplus_mu"]), BINNING)
     events = open_sample(catalog, "Wplus_mu", normalisation=0.5)
     (name, result), *rest = chosen.process(events).items()
     assert (name, rest) == ("Wplus_mu", [])
     assert result.n_chunks == 1
-    total = result.total()
+    return result.total()
+
+
+def test_one_chunk_can_be_processed_without_a_run(catalog):
+    total = process_one(catalog)
     assert set(total["blocks"]) == {"W", "W_odd", "W_lowacc"}
-    assert set(total["blocks"]["W"]) == {"nominal", "muon_scale_up", "muon_scale_down"}
+    assert set(total["blocks"]["W"]) == {"nominal", *SHIFTS}
     assert total["flows"].shape == (4, len(REGIONS[0].cuts) + 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("nano", "missing"), [("v6", set()), ("v15", {"jes_up", "jes_down"})]
+)
+def test_each_version_of_nanoaod_has_the_shifts_of_its_files(tmp_path, nano, missing):
+    toy = toy_catalog(tmp_path, events=3000, seed=3, nano=nano, samples=["Wplus_mu"])
+    blocks = process_one(toy)["blocks"]["W"]
+    assert set(blocks) == {"nominal", *SHIFTS - missing}
+    total = blocks["nominal"].sums[:, :, 0].sum()
+    for label in set(blocks) - {"nominal"}:
+        assert blocks[label].labels == ("nominal",)
+        # A few events of some hundred move in or out.
+        assert_allclose(blocks[label].sums.sum(), total, rtol=0.05)
+
+
+def test_a_shift_that_no_file_has_names_the_setting(tmp_path):
+    toy = toy_catalog(tmp_path, events=300, seed=3, nano="v15", samples=["Wplus_mu"])
+    with pytest.raises(InputError, match=r"no variation 'jes' of .*PFMET.*`without:`"):
+        process_one(toy.model_copy(update={"without": ()}))
+
+
+def summed(blocks, label):
+    """Templates (eta, pT) of positive muons, all components and bosons together."""
+    total = 0.0
+    for name in ("W", "W_lowacc"):
+        block = blocks[name][label if label in SHIFTS else "nominal"]
+        column = 0 if label in SHIFTS else block.labels.index(label)
+        dense = block.section(0, block.n_cells).sums[:, column].sum(axis=0)
+        total = total + dense.reshape(2, -1, *BINNING.shape[:2])[0].sum(axis=0)
+    return total
+
+
+def test_templates_are_filled_with_corrected_events(tmp_path):
+    """Scale factors, prefiring and calibrated momenta, nominal and varied."""
+    deviations = {"mu_scale": 0.01, "eff_charge": 0.1, "pileup": -3.0, "qt_tilt": 0.2}
+    toy_catalog(
+        tmp_path, events=8000, seed=6, samples=["Wplus_mu"], deviations=deviations
+    )
+    build_toy(tmp_path / "truth.json", tmp_path / "corrections")
+    path = tmp_path / "catalogue.yaml"
+    content = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(content | {"corrections": BLOCK}))
+    corrected = Catalog.read(path)
+    blocks = process_one(corrected)["blocks"]
+
+    record = corrected.dataset("Wplus_mu")
+    events = open_sample(corrected, "Wplus_mu", normalisation=0.5)
+    found = select(events, record, np.ones(len(events), bool))
+    muons = [np.where(found.charge == 0, 1, found.charge), found.eta, found.pt]
+    muons = [np.where(np.isfinite(column), column, 30.0) for column in muons]
+    factors = efficiency(record, *muons)
+    weight = nominal_weight(events) * factors.nominal
+    prefire = events.L1PreFiringWeight
+    expected = {
+        "nominal": (found, 1.0),
+        "sf_stat_1_down": (found, 1 - factors.stat[:, 1]),
+        "sf_syst_up": (found, 1 + factors.systematic),
+        "prefire_up": (found, prefire.Up.to_numpy() / prefire.Nom.to_numpy()),
+        "muon_scale_down": (found.with_muon_pt(found.pt_down), 1.0),
+    }
+    for label, (moved, ratio) in expected.items():
+        keep = SIGNAL.passes(moved)
+        events_and_pt = {"eta": found.eta, "pt": moved.pt, "charge": found.charge}
+        slow = slow_fill(events_and_pt, 1, weight * ratio, keep).values()
+        # Ratios of single-precision weights.
+        assert_allclose(summed(blocks, label), slow, rtol=1e-6, atol=1e-9)
+    # Half of the difference between the charges; the others vary by event.
+    assert_allclose(factors.nominal[found.charge > 0], 1.05, rtol=1e-6)
+    assert nominal_weight(events).std() > 0.05
+    assert_allclose(found.pt[SIGNAL.passes(found)].min(), 25.0, atol=0.2)

@@ -19,7 +19,8 @@ from tests.selection.exotic import (
     write_exotic,
 )
 from wprops.errors import InputError
-from wprops.selection.candidates import certified_events, missing_momentum, select
+from wprops.selection.candidates import certified_events, select
+from wprops.selection.met import find_convention, missing_momentum
 
 N, SEED = 4000, 17
 PLAIN = dataset(name="exotic", triggers=TRIGGERS, flags=FLAGS)
@@ -73,7 +74,7 @@ def test_exotic_events_put_candidates_on_the_thresholds(candidates):
 def test_classes_exclude_each_other(candidates):
     assert not (candidates.isolated & candidates.anti_isolated).any()
     has_none = ~(candidates.isolated | candidates.anti_isolated)
-    for name in ("pt", "eta", "phi", "isolation", "mt"):
+    for name in ("pt", "pt_up", "pt_down", "eta", "phi", "isolation", "mt"):
         assert_array_equal(np.isnan(getattr(candidates, name)), has_none)
     assert_array_equal(candidates.charge == 0, has_none)
 
@@ -111,7 +112,7 @@ def test_transverse_mass_is_the_textbook_one(branches, candidates):
 
 @pytest.mark.parametrize("factor", [1.0, 1.0005, 0.9995, 1.2])
 def test_another_muon_scale_changes_the_missing_momentum_too(candidates, factor):
-    scaled = candidates.with_muon_scale(factor)
+    scaled = candidates.with_muon_pt(factor * candidates.pt)
     for i in np.flatnonzero(candidates.isolated)[:300]:
         muon = candidates.pt[i] * np.exp(1j * candidates.phi[i])
         missing = candidates.met[i] * np.exp(1j * candidates.met_phi[i])
@@ -133,8 +134,8 @@ def test_another_muon_scale_changes_the_missing_momentum_too(candidates, factor)
         assert_array_equal(getattr(scaled, name), getattr(candidates, name))
 
 
-def test_a_scale_of_one_changes_nothing(candidates):
-    same, found = candidates.with_muon_scale(1.0), candidates.charge != 0
+def test_the_same_momenta_change_nothing(candidates):
+    same, found = candidates.with_muon_pt(candidates.pt), candidates.charge != 0
     for name in ("pt", "met", "met_phi", "mt"):
         # Missing momentum goes to components and back.
         assert_allclose(
@@ -143,6 +144,26 @@ def test_a_scale_of_one_changes_nothing(candidates):
             rtol=1e-9,
             atol=1e-9,
         )
+    # Without a candidate there is nothing that could move it.
+    for name in ("met", "met_phi"):
+        assert_array_equal(
+            getattr(same, name)[~found], getattr(candidates, name)[~found]
+        )
+
+
+def test_another_missing_momentum_changes_the_transverse_mass_alone(candidates):
+    met, met_phi = candidates.met[::-1], candidates.met_phi[::-1]
+    moved = candidates.with_met(met, met_phi)
+    found = np.flatnonzero(candidates.charge)[:300]
+    expected = [
+        transverse_mass(candidates.pt[i], candidates.phi[i], met[i], met_phi[i])
+        for i in found
+    ]
+    assert_allclose(moved.mt[found], expected, rtol=1e-9, atol=1e-5)
+    assert_array_equal(moved.met, met)
+    assert_array_equal(moved.met_phi, met_phi)
+    for name in ("pt", "pt_up", "pt_down", "eta", "phi", "charge", "isolated"):
+        assert_array_equal(getattr(moved, name), getattr(candidates, name))
 
 
 def test_a_chunk_may_be_empty(tmp_path):
@@ -265,7 +286,8 @@ def test_the_best_missing_momentum_of_a_file_is_used(tmp_path, absent):
     gone = [name for pair in PREFERENCE[:absent] for name in pair]
     without = {n: branches[n] for n in branches if n not in gone}
     path = write_exotic(tmp_path / "events.root", 20, without=gone, **branches)
-    pt, phi = missing_momentum(open_nano(path), PLAIN)
+    events = open_nano(path)
+    pt, phi = missing_momentum(events, find_convention(events, PLAIN))
     expected = [without[name] for name in PREFERENCE[absent]]
     assert_array_equal(pt, expected[0])
     assert_array_equal(phi, expected[1])
@@ -281,8 +303,16 @@ def test_a_lonely_magnitude_is_passed_over(tmp_path):
     )
     events = open_nano(path)
     chosen = dataset(met="MET_T1")
-    with pytest.raises(InputError, match=r"looked for MET_T1_pt; name the collection"):
-        missing_momentum(events, chosen)
+    with pytest.raises(InputError, match=r"looked for MET_T1_pt; choose one of MET_no"):
+        find_convention(events, chosen)
+    assert find_convention(events, PLAIN).collection == "MET_nom"
+    without = write_exotic(
+        tmp_path / "other.root",
+        5,
+        without=["MET_pt_nom", "MET_T1_phi"],
+        **all_met_branches(5),
+    )
+    assert find_convention(open_nano(without), PLAIN).collection == "PFMET"
 
 
 @pytest.mark.parametrize(
@@ -291,6 +321,8 @@ def test_a_lonely_magnitude_is_passed_over(tmp_path):
         ("PuppiMET", ("PuppiMET_pt", "PuppiMET_phi")),
         ("MET", ("MET_pt", "MET_phi")),
         ("MET_T1", ("MET_T1_pt", "MET_T1_phi")),
+        ("MET_nom", ("MET_pt_nom", "MET_phi_nom")),
+        ("PFMET", ("PFMET_pt", "PFMET_phi")),
     ],
 )
 def test_the_catalogue_can_name_the_missing_momentum(tmp_path, met, pair):
@@ -307,11 +339,20 @@ def test_a_file_without_missing_momentum_lists_what_was_looked_for(tmp_path):
     with pytest.raises(
         InputError,
         match=r"^events\.root has no missing momentum: looked for MET_pt_nom, "
-        r"MET_T1_pt, PFMET_pt, MET_pt; name the collection with `met:` for dataset "
-        "'exotic'",
+        "MET_T1_pt, PFMET_pt, MET_pt; choose one of MET_nom, MET_T1, PFMET, MET, "
+        "PuppiMET with `met:` for dataset 'exotic'",
     ):
         select_from(path)
-    with pytest.raises(InputError, match="looked for DeepMET_pt; name"):
+    with pytest.raises(InputError, match="looked for PuppiMET_pt; choose one of"):
+        select_from(path, PLAIN.model_copy(update={"met": "PuppiMET"}))
+
+
+def test_a_missing_momentum_that_nobody_knows_is_refused(tmp_path):
+    path = write_exotic(tmp_path / "events.root", 5)
+    with pytest.raises(
+        InputError,
+        match=r"^dataset 'exotic': unknown `met: DeepMET`; known are MET_nom, MET_T1, ",
+    ):
         select_from(path, PLAIN.model_copy(update={"met": "DeepMET"}))
 
 
@@ -362,4 +403,4 @@ def test_the_certificate_travels_with_the_candidates(sections):
     events, _, expected = sections
     found = select(events, PLAIN, np.array(expected))
     assert_array_equal(found.certified, expected)
-    assert_array_equal(found.with_muon_scale(1.1).certified, expected)
+    assert_array_equal(found.with_muon_pt(1.1 * found.pt).certified, expected)

@@ -186,9 +186,12 @@ def test_variations_are_those_of_the_events_and_the_process(split, name):
     assert_allclose(part.variations[1], ratios, rtol=1e-13)
 
 
-def test_odd_templates_have_the_variations_of_the_signal(split):
-    assert split.parts[ODD].variations[0] == split.parts["W"].variations[0]
-    assert_array_equal(split.parts[ODD].variations[1], split.parts["W"].variations[1])
+def test_odd_templates_have_the_nominal_weight_alone(split):
+    labels, ratios = split.parts[ODD].variations
+    assert labels == ("nominal",)
+    assert (ratios == 1.0).all()
+    assert not split.parts[ODD].varies
+    assert split.parts["W"].varies
 
 
 @pytest.mark.parametrize("nominal", [True, False])
