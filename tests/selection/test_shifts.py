@@ -38,6 +38,12 @@ def toy(request, tmp_path_factory):
     return events, record, candidates, declare_for(catalog, read_samples(catalog))
 
 
+def shifts_of(events, record, candidates, declared):
+    """Shifts of all events of a chunk."""
+    pick = np.arange(len(events))
+    return kinematic_shifts(events, record, candidates, pick, declared)
+
+
 def columns(candidates):
     return {
         field.name: getattr(candidates, field.name)
@@ -56,9 +62,7 @@ def moved(first, second):
 
 def test_every_kinematic_systematic_has_its_shifts(toy):
     events, record, candidates, declared = toy
-    labels = [
-        label for label, _ in kinematic_shifts(events, record, candidates, declared)
-    ]
+    labels = [label for label, _ in shifts_of(events, record, candidates, declared)]
     expected = [label for r in declared if r.kind == "kinematic" for label in r.labels]
     assert labels == ["nominal", *expected]
     jes = {"jes_up", "jes_down"} if record.nano != "v15" else set()
@@ -68,21 +72,21 @@ def test_every_kinematic_systematic_has_its_shifts(toy):
 
 def test_nominal_comes_first_and_is_not_touched(toy):
     events, record, candidates, declared = toy
-    label, first = next(iter(kinematic_shifts(events, record, candidates, declared)))
+    label, first = next(iter(shifts_of(events, record, candidates, declared)))
     assert label == "nominal"
     assert first is candidates
 
 
 def test_each_shift_moves_what_it_is_about(toy):
     events, record, candidates, declared = toy
-    for label, found in kinematic_shifts(events, record, candidates, declared):
+    for label, found in shifts_of(events, record, candidates, declared):
         expected = MUON if label.startswith("muon") else MET
         assert moved(candidates, found) == (set() if label == "nominal" else expected)
 
 
 def test_shifted_muons_take_missing_momentum_along(toy):
     events, record, candidates, declared = toy
-    shifts = dict(kinematic_shifts(events, record, candidates, declared))
+    shifts = dict(shifts_of(events, record, candidates, declared))
     has = candidates.charge != 0
     before = candidates.met * np.exp(1j * candidates.met_phi)
     for side, sign in (("up", 1), ("down", -1)):
@@ -102,7 +106,7 @@ def test_calibrated_muons_move_by_the_error_of_the_calibration(toy):
     calibrated = dataclasses.replace(
         candidates, pt_up=candidates.pt + error, pt_down=candidates.pt - 2 * error
     )
-    shifts = dict(kinematic_shifts(events, record, calibrated, declared))
+    shifts = dict(shifts_of(events, record, calibrated, declared))
     assert_array_equal(shifts["muon_scale_up"].pt, calibrated.pt_up)
     assert_array_equal(shifts["muon_scale_down"].pt, calibrated.pt_down)
 
@@ -110,7 +114,7 @@ def test_calibrated_muons_move_by_the_error_of_the_calibration(toy):
 def test_shifted_momenta_are_those_of_the_file(toy):
     events, record, candidates, declared = toy
     convention = find_convention(events, record)
-    shifts = dict(kinematic_shifts(events, record, candidates, declared))
+    shifts = dict(shifts_of(events, record, candidates, declared))
     for label, found in shifts.items():
         source, _, side = label.partition("_")
         if source not in ("jes", "unclustered"):
@@ -130,7 +134,7 @@ def test_a_calibrated_muon_leaves_the_shift_of_the_recoil(toy):
     convention = find_convention(events, record)
     has = candidates.charge != 0
     moved_muon = candidates.with_muon_pt(1.02 * candidates.pt)
-    shifts = dict(kinematic_shifts(events, record, moved_muon, declared))
+    shifts = dict(shifts_of(events, record, moved_muon, declared))
     up = shifts["unclustered_up"]
     assert_array_equal(up.pt, moved_muon.pt)
     met, met_phi = varied_momentum(events, convention, "unclustered", "up")
@@ -141,20 +145,30 @@ def test_a_calibrated_muon_leaves_the_shift_of_the_recoil(toy):
     assert_allclose((up.met * np.exp(1j * up.met_phi))[has], expected[has], rtol=1e-9)
 
 
+def test_shifts_of_some_events_are_those_among_all(toy):
+    events, record, candidates, declared = toy
+    everything = shifts_of(events, record, candidates, declared)
+    pick = np.random.default_rng(3).permutation(len(events))[:200]
+    some = kinematic_shifts(events, record, candidates.take(pick), pick, declared)
+    for (label, whole), (other, found) in zip(everything, some, strict=True):
+        assert label == other
+        assert moved(whole.take(pick), found) == set()
+
+
 def test_data_are_not_shifted(tmp_path):
     path = write_exotic(tmp_path / "events.root", 50)
     events = open_nano(path)
     record = dataset(kind="data", process="data", xsec=None)
     candidates = select(events, record, np.ones(50, bool))
     # Not even where the file has no variations.
-    shifts = list(kinematic_shifts(events, record, candidates, DECLARED))
+    shifts = list(shifts_of(events, record, candidates, DECLARED))
     assert shifts == [("nominal", candidates)]
 
 
 def test_without_kinematic_systematics_there_is_nominal_alone(toy):
     events, record, candidates, declared = toy
     others = [r for r in declared if r.kind != "kinematic"]
-    shifts = list(kinematic_shifts(events, record, candidates, others))
+    shifts = list(shifts_of(events, record, candidates, others))
     assert shifts == [("nominal", candidates)]
 
 
@@ -167,7 +181,7 @@ def test_a_one_sided_record_has_one_shift(toy):
         group="met",
         variations=("down",),
     )
-    shifts = dict(kinematic_shifts(events, record, candidates, [one]))
+    shifts = dict(shifts_of(events, record, candidates, [one]))
     assert list(shifts) == ["nominal", "unclustered_down"]
 
 
@@ -179,7 +193,7 @@ def test_a_file_without_the_variation_is_named(tmp_path):
         match=r"^events\.root has no variation 'jes' of the missing momentum MET; "
         "choose another with `met:`, or leave the systematic out with `without:`",
     ):
-        list(kinematic_shifts(events, dataset(), candidates, DECLARED))
+        list(shifts_of(events, dataset(), candidates, DECLARED))
 
 
 def test_a_kinematic_record_without_a_shift_is_refused(toy):
@@ -188,4 +202,4 @@ def test_a_kinematic_record_without_a_shift_is_refused(toy):
         name="recoil", kind="kinematic", processes=frozenset({"W"}), group="met"
     )
     with pytest.raises(InputError, match="'recoil'"):
-        list(kinematic_shifts(events, record, candidates, [unknown]))
+        list(shifts_of(events, record, candidates, [unknown]))

@@ -10,8 +10,8 @@ from scipy import stats
 
 from tests.events.nano import dataset
 from wprops.axes import COMPONENTS, EVEN_COMPONENTS, ODD_COMPONENTS, Binning
-from wprops.channels import Channel, Process
 from wprops.catalog import Catalog
+from wprops.channels import Channel, Process
 from wprops.datasets import BosonPole
 from wprops.errors import ConfigError, TemplateError
 from wprops.events.samples import Sample
