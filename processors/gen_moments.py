@@ -18,9 +18,9 @@ from wprops.catalog import Catalog
 from wprops.errors import InputError
 from wprops.events.generator import MUON, hard_leptons
 from wprops.events.samples import Sample, declare_for, read_samples
-from wprops.execution.run import RunResult
+from wprops.execution.run import PB_IN_FB, RunResult
 from wprops.moment_maps import MomentMaps, moment_map
-from wprops.nominal import nominal_weight
+from wprops.nominal import generated_weight
 from wprops.physics.collins_soper import boson_and_angles
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.catalog import BOSON, SIGNAL
@@ -33,7 +33,6 @@ from wprops.weights import WeightInputs, weight_ratios
 #: Charge of each boson, whose samples are of these processes.
 BOSONS = {"Wplus": 1, "Wminus": -1, "Z": 0}
 PROCESSES = {"W": SIGNAL, "W_mu": SIGNAL, "Z": "Z"}
-PB_IN_FB = 1000.0
 #: Groups of uncertainties that change the bosons.
 THEORY = ("mass", "pdf", "alphas", "scale_z")
 
@@ -74,7 +73,7 @@ class MomentProcessor(ProcessorABC):
     def moments(self, events: ak.Array) -> dict[str, Block]:
         """Sum the weight and the weight times each harmonic, by boson."""
         dataset = events.metadata["record"]
-        weight = nominal_weight(events)
+        weight = generated_weight(events)
         leptons = hard_leptons(events)
         inputs = WeightInputs(
             events=events,

@@ -489,7 +489,7 @@ def test_simulation_without_weight_is_told_what_to_do(tmp_path):
 
 def pdf_inputs(folder, entries, *, replicas=100, alphas=True, pick=(0, 1, 2), **extra):
     """Three events whose weights are numbered, and a record that describes them."""
-    rows = [np.arange(n) + 1000 * row for row, n in enumerate(entries)]
+    rows = [np.arange(n) + 1000 * row + 1 for row, n in enumerate(entries)]
     pdf = PdfWeights(branch="LHEPdfWeight", replicas=replicas, alphas=alphas)
     record = dataset(name="W", weights=LheWeights(pdf=pdf))
     events = open_with(folder, record, LHEPdfWeight=jagged(rows, np.float32), **extra)
@@ -503,10 +503,12 @@ def pdf_inputs(folder, entries, *, replicas=100, alphas=True, pick=(0, 1, 2), **
 def test_replicas_come_first_or_after_the_nominal(tmp_path, entries, alphas, first):
     inputs = pdf_inputs(tmp_path, [entries] * 3, alphas=alphas, pick=[2, 0])
     replicas, alphas_members = split_pdf_weights(inputs)
-    expected = np.arange(first, first + 100)
-    assert_array_equal(replicas, [2000 + expected, expected])
-    rest = np.arange(first + 100, first + 102 if alphas else first + 100)
-    assert_array_equal(alphas_members, [2000 + rest, rest])
+    # Members are numbered from 1 on, and relative to the nominal one in front of them.
+    numbers = np.array([2001, 1])[:, None] + np.arange(entries)
+    relative = numbers / (numbers[:, :1] if first else 1)
+    assert_allclose(replicas, relative[:, first : first + 100], rtol=1e-6)
+    assert_allclose(alphas_members, relative[:, first + 100 :], rtol=1e-6)
+    assert alphas_members.shape[1] == (2 if alphas else 0)
 
 
 @pytest.mark.parametrize(
@@ -561,7 +563,7 @@ def test_alphas_needs_its_members(tmp_path):
         WEIGHTS["alphas"](inputs)
     # They need no matrix.
     made = WEIGHTS["alphas"](pdf_inputs(tmp_path, [102] * 3))
-    assert_array_equal(made["alphas_down"], [100, 1100, 2100])
+    assert_array_equal(made["alphas_down"], [101, 1101, 2101])
 
 
 def test_bosons_need_declared_parton_densities(tmp_path):

@@ -193,7 +193,8 @@ class Catalog(Record):
         golden JSON by what they contain.
         """
         # The defaults have been handed down to the datasets.
-        elsewhere = {"base", "datasets", "golden_json", "triggers", "flags"}
+        elsewhere = {"base", "datasets", "golden_json"}
+        elsewhere |= {"triggers", "flags", "corrections"}
         content = self.model_dump(mode="json", exclude=elsewhere)
         content["golden_json"] = _content_digest(self.golden_json)
         content["datasets"] = [_content(d, self.base) for d in self.datasets]

@@ -24,6 +24,8 @@ FLAGS = (
     "Flag_HBHENoiseIsoFilter",
     "Flag_EcalDeadCellTriggerPrimitiveFilter",
 )
+#: Names of templates that are made of the samples of W bosons.
+RESERVED = ("W_lowacc", "W_odd")
 
 
 class PdfWeights(Record):
@@ -130,7 +132,18 @@ class Dataset(Record):
     )
 
     @model_validator(mode="after")
-    def _only_simulation_has_a_cross_section(self) -> Self:
+    def _kind_process_and_cross_section_fit_together(self) -> Self:
+        if (self.kind == "data") != (self.process == "data"):
+            msg = (
+                f"process: found {self.process!r} with kind {self.kind!r}; collision "
+                "data, and they alone, have `process: data`"
+            )
+            raise ConfigError(msg)
+        if self.process in RESERVED:
+            msg = (
+                f"process: found {self.process!r}, a name of templates; choose another"
+            )
+            raise ConfigError(msg)
         if self.kind == "mc" and self.xsec is None:
             msg = "xsec: found nothing; simulation needs a cross section [pb]: add it"
             raise ConfigError(msg)

@@ -1,5 +1,8 @@
 """The nominal weight of each event: its expected number at the luminosity.
 
+`generated_weight` is that of the bosons that were produced, `nominal_weight` that of
+what the detector would have recorded.
+
 Generator weight times normalisation, and what the catalogue's ``corrections:`` ask
 for: pile-up, prefiring, the boson's spectra and the efficiency of the muon.
 """
@@ -30,13 +33,33 @@ from wprops.events.schema import file_name, get_branch, has_branch
 from wprops.physics.collins_soper import boson_and_angles
 
 FloatArray = NDArray[np.float64]
+#: Processes of samples in which single W or Z bosons were produced.
+BOSON_SAMPLES = ("W", "W_mu", "W_tau", "Z")
+
+
+def generated_weight(events: ak.Array) -> FloatArray:
+    """Weight of each generated event, whatever the detector does, shape (n,).
+
+    Needs the normalisation that `wprops.execution.run.run` gives.
+
+    Raises
+    ------
+    InputError
+        If the generator weight is missing.
+    """
+    dataset = events.metadata["record"]
+    remedy = "use a file with generator weights, or set `kind: data`"
+    weight = events.metadata["normalisation"] * _column(events, "genWeight", remedy)
+    # The W of a top decay, say, does not have the spectrum of a W that was produced.
+    if dataset.corrections.boson is not None and dataset.process in BOSON_SAMPLES:
+        weight = weight * _boson(events, dataset)
+    return weight
 
 
 def nominal_weight(events: ak.Array) -> FloatArray:
     """Nominal weight of each event before the efficiency of its muon, shape (n,).
 
-    Data have weight 1; simulation needs the normalisation that
-    `wprops.execution.run.run` gives.
+    Data have weight 1.
 
     Raises
     ------
@@ -46,8 +69,7 @@ def nominal_weight(events: ak.Array) -> FloatArray:
     dataset = events.metadata["record"]
     if dataset.kind == "data":
         return np.ones(len(events))
-    remedy = "use a file with generator weights, or set `kind: data`"
-    weight = events.metadata["normalisation"] * _column(events, "genWeight", remedy)
+    weight = generated_weight(events)
     corrections = dataset.corrections
     if corrections.pileup is not None:
         remedy = "take `pileup:` out of the corrections of this dataset"
@@ -56,8 +78,6 @@ def nominal_weight(events: ak.Array) -> FloatArray:
         weight = weight * pileup_weights(opened, n_true, ("nominal",))["nominal"]
     if corrections.prefire is not None:
         weight = weight * prefire(events, dataset)["nominal"]
-    if corrections.boson is not None:
-        weight = weight * _boson(events, dataset)
     return weight
 
 
@@ -135,12 +155,12 @@ def _kinematics(events: ak.Array, collection: str) -> dict[str, NDArray[np.gener
 
 
 def _objects(events: ak.Array, collection: str) -> EMObjects:
+    remedy = "set `prefire: branches`, or use a file with this branch"
     indices = {"jet_index": f"{collection}_jetIdx"}
     if collection == "Electron":
         indices["photon_index"] = "Electron_photonIdx"
     flat = {
-        key: ak.to_numpy(ak.flatten(get_branch(events, name, remedy="use newer files")))
+        key: ak.to_numpy(ak.flatten(get_branch(events, name, remedy=remedy)))
         for key, name in indices.items()
-        if has_branch(events, name)
     }
     return EMObjects(**_kinematics(events, collection), **flat)

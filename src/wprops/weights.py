@@ -129,6 +129,8 @@ def split_pdf_weights(
             "Correct `weights: pdf:` of the dataset"
         )
         raise InputError(msg)
+    if offset:  # some files have a nominal member other than 1
+        members = members / members[:, :1]
     replicas = members[:, offset : offset + declared.replicas]
     return replicas, members[:, offset + declared.replicas :]
 
@@ -252,6 +254,12 @@ def _muon_factors(inputs: WeightInputs) -> MuonFactors:
 def efficiency_stat(inputs: WeightInputs) -> Columns:
     """Statistical variations of the efficiency in the muon's own eta bin."""
     factors = _muon_factors(inputs)
+    if not factors.stat.shape[1]:
+        msg = (
+            f"dataset {inputs.dataset.name!r}: none of its efficiency steps has "
+            "statistical variations; set `without: [sf_stat]` in the catalogue"
+        )
+        raise ConfigError(msg)
     return {
         variation_label(f"sf_stat_{k}", side): 1.0 + sign * factors.stat[:, k]
         for k in range(factors.stat.shape[1])

@@ -70,6 +70,8 @@ def dataset(**changes):
         "xsec": 1.0,
         "files": ("events.root",),
     }
+    if changes.get("kind") == "data":
+        values["process"] = "data"
     return Dataset(**(values | changes))
 
 

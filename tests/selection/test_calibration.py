@@ -18,6 +18,8 @@ from wprops.event_random import event_uniform
 from wprops.events.schema import NanoSchema
 from wprops.selection.calibration import calibrated_pt
 from wprops.selection.candidates import select
+from wprops.selection.shifts import kinematic_shifts
+from wprops.systematics.catalog import Available, declare
 
 N = 300
 
@@ -56,6 +58,8 @@ def branches():
         "luminosityBlock": rng.integers(1, 100, N).astype(np.uint32),
         # Beyond what a double-precision number can tell apart.
         "event": (np.arange(N) + 2**53 + 1).astype(np.uint64),
+        "MET_MetUnclustEnUpDeltaX": rng.normal(0, 3, N).astype(np.float32),
+        "MET_MetUnclustEnUpDeltaY": rng.normal(0, 3, N).astype(np.float32),
         "Muon_genPartIdx": jagged(muons, np.int16),
         "Muon_nTrackerLayers": jagged(layers, np.uint8),
         "GenPart_pt": jagged(particles, np.float32),
@@ -236,6 +240,33 @@ def test_candidates_have_the_calibrated_momentum(
     assert (np.abs(after - before)[chosen] > 0.01).any() == propagate
     squared = 2 * found.pt * found.met * (1 - np.cos(found.phi - found.met_phi))
     assert_allclose(found.mt[chosen] ** 2, squared[chosen], rtol=1e-9, atol=1e-9)
+
+
+def shifted(events, asked):
+    """Missing momenta: nominal, and with the unclustered energy up and down."""
+    candidates = select(events, asked, np.ones(N, bool))
+    declared = declare(Available(without=frozenset({"jes", "muon_scale"})))
+    shifts = kinematic_shifts(events, asked, candidates, np.arange(N), declared)
+    return {label: c.met * np.exp(1j * c.met_phi) for label, c in shifts}
+
+
+@pytest.mark.parametrize(
+    "propagate",
+    [
+        False,
+        True,
+    ],
+)
+def test_the_recoil_varies_by_the_same_whatever_the_muon(
+    events, rochester_file, propagate
+):
+    raw = shifted(events, record())
+    found = shifted(events, record(rochester_file, propagate=propagate))
+    assert list(found) == ["nominal", "unclustered_up", "unclustered_down"]
+    for label, missing in found.items():
+        assert_allclose(
+            missing - found["nominal"], raw[label] - raw["nominal"], atol=1e-9
+        )
 
 
 def test_thresholds_of_identification_are_on_the_momentum_of_the_file(

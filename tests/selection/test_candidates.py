@@ -1,5 +1,7 @@
 """Candidates against a loop over events, at and around every threshold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import uproot
@@ -164,6 +166,15 @@ def test_another_missing_momentum_changes_the_transverse_mass_alone(candidates):
     assert_array_equal(moved.met_phi, met_phi)
     for name in ("pt", "pt_up", "pt_down", "eta", "phi", "charge", "isolated"):
         assert_array_equal(getattr(moved, name), getattr(candidates, name))
+
+
+def test_some_of_the_candidates_are_taken_in_their_order(candidates):
+    index = np.array([7, 3, 3, N - 1])
+    some = candidates.take(index)
+    for field in dataclasses.fields(candidates):
+        expected = [getattr(candidates, field.name)[i] for i in index]
+        assert_array_equal(getattr(some, field.name), expected)
+    assert len(candidates.take(np.array([], np.int64)).pt) == 0
 
 
 def test_a_chunk_may_be_empty(tmp_path):

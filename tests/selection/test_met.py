@@ -281,6 +281,13 @@ def test_puppi_is_taken_only_where_it_is_asked_for(tmp_path):
     assert find_convention(events, dataset(met="PuppiMET")) is PUPPI
 
 
+@pytest.mark.parametrize("collection", BRANCHES)
+def test_an_unknown_variation_is_refused(everything, collection):
+    convention = find_convention(everything, dataset(met=collection))
+    with pytest.raises(InputError, match="no variation 'recoil' of the missing mom"):
+        varied_momentum(everything, convention, "recoil", "up")
+
+
 def test_no_events_have_no_missing_momentum(everything):
     nothing = everything[:0]
     convention = find_convention(nothing, dataset())

@@ -9,7 +9,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.events.nano import dataset, open_nano
 from tests.selection.exotic import exotic_branches, slow_regions, write_exotic
 from wprops.selection.candidates import Candidates, select
-from wprops.selection.regions import REGIONS, SIGNAL, Cut, cut_flow, cut_flow_records
+from wprops.selection.regions import (
+    REGIONS,
+    SHIFTED,
+    SIGNAL,
+    Cut,
+    cut_flow,
+    cut_flow_records,
+)
 
 N, SEED = 20_000, 23
 NAMES = ("signal", "signal_antiiso", "sideband", "sideband_antiiso")
@@ -73,6 +80,29 @@ def test_regions_at_another_muon_scale_are_those_of_the_loop(
     scaled = candidates.with_muon_pt(scale * candidates.pt)
     for region in REGIONS:
         assert_array_equal(region.passes(scaled), expected == region.name)
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=NAMES)
+def test_what_no_shift_can_change_is_cut_on_before(candidates, region):
+    before = region.unshifted
+    kept = [cut for cut in region.cuts if cut.column not in ("pt", "mt")]
+    assert list(before.cuts) == kept
+    assert before.name == region.name
+    passed = before.passes(candidates)
+    columns = dataclasses.asdict(candidates)
+    moved = (
+        candidates.with_muon_pt(1.1 * candidates.pt),
+        candidates.with_met(2 * candidates.met, -candidates.met_phi),
+    )
+    for shifted in moved:
+        # Whatever passes after a shift is among them, with all else as it was.
+        inside = region.passes(shifted)
+        assert inside.sum() > 100
+        assert passed[inside].all()
+        assert_array_equal(before.passes(shifted), passed)
+        for name, values in columns.items():
+            if name not in SHIFTED:
+                assert_array_equal(getattr(shifted, name), values)
 
 
 def test_there_are_four_regions_that_exclude_each_other(candidates):

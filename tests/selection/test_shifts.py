@@ -120,29 +120,11 @@ def test_shifted_momenta_are_those_of_the_file(toy):
         if source not in ("jes", "unclustered"):
             continue
         met, met_phi = varied_momentum(events, convention, source, side)
-        assert_array_equal(found.met, met)
-        assert_array_equal(found.met_phi, met_phi)
-        expected = candidates.with_met(met, met_phi).mt
-        assert_array_equal(found.mt, expected)
+        expected = candidates.with_met(met, met_phi)
+        for name in MET:
+            assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
         # About as many events with more of it as with less.
         assert 0.2 < np.mean(found.mt > candidates.mt) < 0.8
-
-
-def test_a_calibrated_muon_leaves_the_shift_of_the_recoil(toy):
-    """The recoil changes by the same vector, whether or not the muon moved."""
-    events, record, candidates, declared = toy
-    convention = find_convention(events, record)
-    has = candidates.charge != 0
-    moved_muon = candidates.with_muon_pt(1.02 * candidates.pt)
-    shifts = dict(shifts_of(events, record, moved_muon, declared))
-    up = shifts["unclustered_up"]
-    assert_array_equal(up.pt, moved_muon.pt)
-    met, met_phi = varied_momentum(events, convention, "unclustered", "up")
-    recoil = met * np.exp(1j * met_phi) - candidates.met * np.exp(
-        1j * candidates.met_phi
-    )
-    expected = moved_muon.met * np.exp(1j * moved_muon.met_phi) + recoil
-    assert_allclose((up.met * np.exp(1j * up.met_phi))[has], expected[has], rtol=1e-9)
 
 
 def test_shifts_of_some_events_are_those_among_all(toy):
@@ -179,10 +161,10 @@ def test_a_one_sided_record_has_one_shift(toy):
         kind="kinematic",
         processes=frozenset({"W"}),
         group="met",
-        variations=("down",),
+        variations=("up",),
     )
     shifts = dict(shifts_of(events, record, candidates, [one]))
-    assert list(shifts) == ["nominal", "unclustered_down"]
+    assert list(shifts) == ["nominal", "unclustered_up"]
 
 
 def test_a_file_without_the_variation_is_named(tmp_path):
@@ -194,12 +176,3 @@ def test_a_file_without_the_variation_is_named(tmp_path):
         "choose another with `met:`, or leave the systematic out with `without:`",
     ):
         list(shifts_of(events, dataset(), candidates, DECLARED))
-
-
-def test_a_kinematic_record_without_a_shift_is_refused(toy):
-    events, record, candidates, _ = toy
-    unknown = Systematic(
-        name="recoil", kind="kinematic", processes=frozenset({"W"}), group="met"
-    )
-    with pytest.raises(InputError, match="'recoil'"):
-        list(shifts_of(events, record, candidates, [unknown]))

@@ -233,7 +233,8 @@ def test_other_processes_are_one_template_without_generator(tmp_path, process):
     path = write_mixed(tmp_path / "top.root", {"top": 200}, DEFAULT, seed=1)
     events, pick = open_nano(path), np.arange(0, 200, 3)
     weight = np.linspace(1, 2, len(pick))
-    sample = Sample(dataset=dataset(process=process))
+    kind = {"kind": "data", "xsec": None} if process == "data" else {}
+    sample = Sample(dataset=dataset(process=process, **kind))
     (part,) = split_events(events, pick, weight, sample, DECLARED, COARSE)
     assert part.template == process
     assert part.variations[0] == ("nominal",)

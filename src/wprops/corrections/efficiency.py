@@ -32,6 +32,7 @@ from wprops.corrections.sets import (
     get_correction,
     open_set,
     require_charge,
+    version_of,
 )
 from wprops.errors import ConfigError
 
@@ -105,7 +106,6 @@ class MuonFactors:
     systematic: FloatArray
 
 
-@lru_cache(maxsize=64)
 def open_step(path: Path, name: str) -> EfficiencyStep:
     """Open one correction of a file, in the project's or the POG's layout.
 
@@ -115,6 +115,11 @@ def open_step(path: Path, name: str) -> EfficiencyStep:
         If the file or the correction is missing, has other inputs, other content than
         bins, no nominal factor, or incomplete variations.
     """
+    return _open_step(path, name, version_of(path))
+
+
+@lru_cache(maxsize=64)
+def _open_step(path: Path, name: str, _version: tuple[int, int]) -> EfficiencyStep:
     found = open_set(path)
     inputs = [v.name for v in found[name].inputs] if name in set(found) else []
     is_pog = POG_INPUTS[-1] in inputs

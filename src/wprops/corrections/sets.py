@@ -18,7 +18,21 @@ from wprops.errors import ConfigError, InputError
 from wprops.provenance import file_digest
 
 
-@lru_cache(maxsize=32)
+def version_of(path: Path) -> tuple[int, int]:
+    """Time and size of a file, which caches need besides its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file.
+    """
+    if not path.is_file():
+        msg = f"there is no correction file {path}; correct the path in the catalogue"
+        raise ConfigError(msg)
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
 def open_set(path: Path) -> correctionlib.CorrectionSet:
     """Open a correctionlib file (JSON, also gzipped), once per process.
 
@@ -27,9 +41,11 @@ def open_set(path: Path) -> correctionlib.CorrectionSet:
     ConfigError
         If the file is missing or no correctionlib file.
     """
-    if not path.is_file():
-        msg = f"there is no correction file {path}; correct the path in the catalogue"
-        raise ConfigError(msg)
+    return _open_set(path, version_of(path))
+
+
+@lru_cache(maxsize=32)
+def _open_set(path: Path, _version: tuple[int, int]) -> correctionlib.CorrectionSet:
     try:
         return correctionlib.CorrectionSet.from_file(str(path))
     except (RuntimeError, ValueError, OSError) as error:

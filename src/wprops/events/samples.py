@@ -14,11 +14,13 @@ from wprops.catalog import Catalog
 from wprops.datasets import Dataset
 from wprops.errors import ConfigError
 from wprops.events.toy.truth import ToyTruth, coefficients
-from wprops.systematics.catalog import Available, declare
+from wprops.systematics.catalog import MULTIJET, PROMPT, Available, declare
 from wprops.systematics.declaration import Systematic
 
 FloatArray = NDArray[np.float64]
 Declared = tuple[Systematic, ...]
+#: Names of processes that the records name, or of samples that are split into them.
+KNOWN_PROCESSES = PROMPT | {"W_mu", MULTIJET}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +112,7 @@ def declare_for(catalog: Catalog, samples: Mapping[str, Sample]) -> Declared:
             scale=any(d.weights.scale is not None for d in datasets),
             prefire=any(d.corrections.prefire is not None for d in datasets),
             efficiency=any(d.corrections.efficiency for d in datasets),
+            extra=frozenset(d.process for d in datasets) - KNOWN_PROCESSES,
             without=frozenset(catalog.without),
         )
     )

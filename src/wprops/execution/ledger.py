@@ -2,9 +2,10 @@
 
 An entry is the result of one chunk under a key that holds all it depends on: the file
 by its UUID, the range of entries, what the catalogue says of the dataset, the
-normalisation, the code of the package and of the processor, and the processor's
-configuration. Whatever changes, changes the key: nothing old is used by mistake, and
-what did not change is not computed again. Entries are written under another name and
+normalisation, the versions of libraries, the code of the package, of the processor and
+of the Python files beside it, and the processor's configuration. Whatever changes,
+changes the key: nothing old is used by mistake, and what did not change is not computed
+again. Entries are written under another name and
 renamed when complete, so one that exists is whole; its checksum is looked at all the
 same.
 """
@@ -15,20 +16,21 @@ import dataclasses
 import hashlib
 import inspect
 import logging
-import os
 import pickle
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from coffea.processor import ProcessorABC
 from pydantic import BaseModel
 
 import wprops
+from wprops.datasets import Dataset
 from wprops.errors import ConfigError
-from wprops.provenance import digest, file_digest
+from wprops.provenance import digest, file_digest, package_versions
 from wprops.templates.ordered_sum import OrderedSum
 
 logger = logging.getLogger(__name__)
@@ -64,8 +66,15 @@ class Ledger(ProcessorABC):
     ) -> None:
         self.processor = processor
         self.folder = folder
-        self.datasets = dict(datasets)
-        self.code = digest([package_digest(), _processor_digest(processor)])
+        code = [package_digest(), package_versions(), _code(processor)]
+        settings = vars(processor).copy()
+        # What a processor knows of one sample does not change the others' entries.
+        samples = settings.pop("samples", {})
+        common = [code, type(processor).__name__, plain(settings)]
+        self.datasets = {
+            name: digest([common, content, plain(samples.get(name))])
+            for name, content in datasets.items()
+        }
 
     def process(self, events: Any) -> Any:
         """Return the entry of a chunk, or process and keep it."""
@@ -87,7 +96,6 @@ class Ledger(ProcessorABC):
         name = metadata["record"].name
         key = digest(
             [
-                self.code,
                 self.datasets[name],
                 metadata["normalisation"],
                 str(metadata["fileuuid"]),
@@ -104,6 +112,8 @@ def _read(path: Path) -> Any:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(path, error) from error
     payload = memoryview(content)[_CHECKSUM:]
     if hashlib.sha256(payload).digest() != content[:_CHECKSUM]:
         logger.warning("the entry %s is damaged; its chunk is processed again", path)
@@ -112,12 +122,23 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, result: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     payload = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
-    # One name per process: two workers may be given the same chunk.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
-    temporary.replace(path)
+    # One name per attempt: two workers, of two hosts even, may have the same chunk.
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    msg = (
+        f"the ledger entry {path} cannot be used: {error}; give `--ledger` a folder "
+        "with space that all workers see, or `--no-ledger`"
+    )
+    return ConfigError(msg)
 
 
 @lru_cache(maxsize=1)
@@ -132,16 +153,17 @@ def package_digest() -> str:
     return digest([[str(f.relative_to(root)), file_digest(f)] for f in files])
 
 
-def _processor_digest(processor: ProcessorABC) -> str:
+def _code(processor: ProcessorABC) -> list[str]:
+    """Digests of the file of a processor and of those beside it."""
     try:
-        code = inspect.getsource(inspect.getmodule(type(processor)) or type(processor))
+        file = Path(inspect.getfile(type(processor)))
     except (OSError, TypeError) as error:
         msg = (
             f"the code of {type(processor).__name__} cannot be found ({error}); put it "
             "into a file, or run without a ledger"
         )
         raise ConfigError(msg) from error
-    return digest([type(processor).__name__, code, plain(vars(processor))])
+    return [file_digest(path) for path in sorted(file.parent.glob("*.py"))]
 
 
 def plain(value: Any) -> Any:
@@ -172,6 +194,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         hexdigest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), hexdigest]
+    if isinstance(value, Dataset):
+        return value.name  # the catalogue has the digest of the rest
     if isinstance(value, BaseModel):
         return [type(value).__name__, plain(dict(value))]
     if dataclasses.is_dataclass(value):

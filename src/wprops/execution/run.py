@@ -28,7 +28,7 @@ from uproot.deserialization import DeserializationError
 
 from wprops.catalog import Catalog
 from wprops.datasets import Dataset
-from wprops.errors import InputError, WpropsError
+from wprops.errors import ConfigError, InputError, WpropsError
 from wprops.events.runs import genweight_sums, require_events_tree
 from wprops.events.schema import NanoSchema
 from wprops.execution.ledger import HITS, Ledger
@@ -107,13 +107,17 @@ def run(
     Raises
     ------
     ConfigError
-        If a file of the catalogue does not exist.
+        If a file of the catalogue does not exist, or a scheduler is given to another
+        executor than dask.
     InputError
         If a file cannot be read or lacks something, or a chunk is missing.
     WpropsError
         If the processor raises it, once all other chunks are done.
     """
     start = time.perf_counter()
+    if address is not None and executor != "dask":
+        msg = f"a scheduler was given, but the executor is {executor!r}; choose dask"
+        raise ConfigError(msg)
     catalog.require_files()
     digest = catalog.digest
     metadata = {

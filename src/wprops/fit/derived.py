@@ -2,8 +2,10 @@
 
 All of them share one line of mathematics, `propagate`; they differ in the
 function and its derivatives. Cross sections are the fitted strength times the
-generated cross section of the bin: a variation that changes the rate of a signal
-template moves the prediction the strength refers to, not the cross section.
+generated cross section of the bin. A theory variation that changes the rate of a signal
+template is left out of that product, although it changes the cross section too: where
+such a nuisance parameter is pulled, the cross section is off by the same fraction (per
+cents of a standard deviation in PDFs), and its error contains the freedom of the rate.
 """
 
 from __future__ import annotations

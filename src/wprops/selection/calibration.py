@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.corrections.rochester import Rochester
+from wprops.corrections.sets import version_of
 from wprops.datasets import Dataset
 from wprops.event_random import event_uniform
 from wprops.events.schema import get_branch
@@ -29,7 +30,7 @@ class MuonPt(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _rochester(path: Path) -> Rochester:
+def _rochester(path: Path, _version: tuple[int, int]) -> Rochester:
     return Rochester.read(path)
 
 
@@ -68,7 +69,7 @@ def calibrated_pt(
     path = dataset.corrections.muons
     if path is None:
         return MuonPt(pt, (1.0 + MUON_SCALE) * pt, (1.0 - MUON_SCALE) * pt)
-    rochester = _rochester(path)
+    rochester = _rochester(path, version_of(path))
     kinematics = muon("charge"), pt, muon("eta"), muon("phi")
     if dataset.kind == "data":
         return MuonPt(*rochester.correct_data(*kinematics))

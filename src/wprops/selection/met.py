@@ -131,7 +131,15 @@ def varied_momentum(
     InputError
         If the file has no such variation.
     """
-    pattern = convention.jes if source == "jes" else convention.unclustered
+    patterns = {"jes": convention.jes, "unclustered": convention.unclustered}
+    if source not in patterns:
+        msg = (
+            f"the missing momentum has no variation {source!r}; it has "
+            f"{', '.join(patterns)}. A kinematic systematic needs its candidates in "
+            "wprops.selection.shifts"
+        )
+        raise InputError(msg)
+    pattern = patterns[source]
     if pattern is not None:
         return _pair(events, pattern, side.capitalize())
     if source == "unclustered" and convention.delta is not None:

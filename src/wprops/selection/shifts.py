@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wprops.datasets import Dataset
 from wprops.selection.candidates import Candidates
-from wprops.selection.met import find_convention, varied_momentum
+from wprops.selection.met import find_convention, missing_momentum, varied_momentum
 from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
 
 
@@ -51,6 +51,7 @@ def kinematic_shifts(
     if dataset.kind == "data":
         return
     convention = find_convention(events, dataset)
+    nominal = missing_momentum(events, convention)
     for record in systematics:
         if record.kind != "kinematic":
             continue
@@ -60,5 +61,12 @@ def kinematic_shifts(
                 pt = candidates.pt_up if side == "up" else candidates.pt_down
                 yield label, candidates.with_muon_pt(pt)
             else:
-                met, phi = varied_momentum(events, convention, record.name, side)
-                yield label, candidates.with_met(met[pick], phi[pick])
+                varied = varied_momentum(events, convention, record.name, side)
+                # The change of the vector, since the candidates' one may be corrected.
+                x, y = (
+                    varied[0] * function(varied[1]) - nominal[0] * function(nominal[1])
+                    for function in (np.cos, np.sin)
+                )
+                x = x[pick] + candidates.met * np.cos(candidates.met_phi)
+                y = y[pick] + candidates.met * np.sin(candidates.met_phi)
+                yield label, candidates.with_met(np.hypot(x, y), np.arctan2(y, x))

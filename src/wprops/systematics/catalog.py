@@ -52,6 +52,9 @@ class Available:
     fakes : bool
         Whether multijet is estimated from data, and so varies with everything that
         is subtracted there.
+    extra : frozenset of str
+        Simulated processes beyond `PROMPT`, which share the uncertainties of detector
+        and luminosity.
     without : frozenset of str
         Names or groups of records that the catalogue leaves out.
     """
@@ -62,6 +65,7 @@ class Available:
     prefire: bool = False
     efficiency: bool = False
     fakes: bool = False
+    extra: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
 
 
@@ -78,17 +82,7 @@ def declare(available: Available) -> tuple[Systematic, ...]:
     ConfigError
         If ``without`` names something that is not declared.
     """
-    records = [
-        *_boson_shape(),
-        *(_pdf(available.n_pdf) if available.n_pdf else ()),
-        *(_alphas() if available.alphas else ()),
-        *(_scales() if available.scale else ()),
-        *_muons(),
-        *(_efficiency() if available.efficiency else ()),
-        *(_prefire() if available.prefire else ()),
-        *_missing_momentum(),
-        *_normalisations(),
-    ]
+    records = _records(available)
     if available.fakes:
         records = [_on_fakes(record) for record in records]
         records.append(
@@ -99,7 +93,13 @@ def declare(available: Available) -> tuple[Systematic, ...]:
                 group="luminosity",
             )
         )
-    known = {name for record in records for name in (record.name, record.group)}
+    records = [
+        replace(record, processes=PROMPT | available.extra)
+        if record.processes == PROMPT
+        else record
+        for record in records
+    ]
+    known = _names(records) | ALL_NAMES
     unknown = sorted(available.without - known)
     if unknown:
         msg = (
@@ -112,6 +112,24 @@ def declare(available: Available) -> tuple[Systematic, ...]:
         for record in records
         if not available.without & {record.name, record.group}
     )
+
+
+def _records(available: Available) -> list[Systematic]:
+    return [
+        *_boson_shape(),
+        *_pdf(available.n_pdf),
+        *(_alphas() if available.alphas else ()),
+        *(_scales() if available.scale else ()),
+        *_muons(),
+        *(_efficiency() if available.efficiency else ()),
+        *(_prefire() if available.prefire else ()),
+        *_missing_momentum(),
+        *_normalisations(),
+    ]
+
+
+def _names(records: Iterable[Systematic]) -> set[str]:
+    return {name for record in records for name in (record.name, record.group)}
 
 
 def _boson_shape() -> Iterable[Systematic]:
@@ -250,3 +268,9 @@ def _normalisations() -> Iterable[Systematic]:
             group=group,
             size=size,
         )
+
+
+#: Names and groups of all records, whatever inputs there are.
+ALL_NAMES = _names(
+    _records(Available(n_pdf=1, alphas=True, scale=True, prefire=True, efficiency=True))
+)

@@ -83,7 +83,7 @@ def build_template_set(
             "datasets with `process: W_mu` or `W` and their generator information"
         )
         raise TemplateError(msg)
-    truth = samples[signal[0]].known_truth
+    truth = _signal_truth([samples[name] for name in signal])
     channels = build_channels(merged, binning, generated_maps(truth, binning))
     return TemplateSet(
         channels=channels,
@@ -111,6 +111,27 @@ def generated_maps(truth: ToyTruth, binning: Binning) -> dict[str, Generated]:
         name: Generated(qt, absy, *bin_truth(truth, charge, qt, absy))
         for name, charge in CHARGES.items()
     }
+
+
+def _signal_truth(signal: list[Sample]) -> ToyTruth:
+    """Return the one truth that all signal templates were made with."""
+    truth = signal[0].known_truth
+    for sample in signal:
+        name = sample.dataset.name
+        if sample.dataset.corrections.boson is not None:
+            msg = (
+                f"dataset {name!r}: `boson:` changes the spectrum of the signal, but "
+                "its strengths refer to the cross sections before; leave it out of the "
+                "corrections of signal datasets"
+            )
+            raise ConfigError(msg)
+        if sample.known_truth != truth:
+            msg = (
+                f"the signal datasets {signal[0].dataset.name!r} and {name!r} were "
+                "generated with different truths; one is needed"
+            )
+            raise ConfigError(msg)
+    return truth
 
 
 def _boson_mass(datasets: list[Dataset]) -> float:

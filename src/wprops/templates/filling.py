@@ -223,8 +223,8 @@ def _require_finite(
     column = int(np.argmax(bad.any(axis=0)))
     msg = (
         f"{what} {names[column]!r} has {int(bad[:, column].sum())} weights that are "
-        "NaN or infinite; find the branch they come from with `wprops show` and "
-        "leave these events or this variation out"
+        "NaN or infinite; look for such values in the branch it comes from, and leave "
+        "the file or this variation out"
     )
     raise TemplateError(msg)
 
