@@ -284,7 +284,9 @@ def test_puppi_is_taken_only_where_it_is_asked_for(tmp_path):
 @pytest.mark.parametrize("collection", BRANCHES)
 def test_an_unknown_variation_is_refused(everything, collection):
     convention = find_convention(everything, dataset(met=collection))
-    with pytest.raises(InputError, match="no variation 'recoil' of the missing mom"):
+    with pytest.raises(
+        InputError, match=r"^the missing momentum has no variation 'recoil'"
+    ):
         varied_momentum(everything, convention, "recoil", "up")
 
 

@@ -169,13 +169,13 @@ def _code(processor: ProcessorABC) -> list[str]:
 def plain(value: Any) -> Any:
     """Turn configuration into plain data that a digest can be made of.
 
-    Sets are sorted, arrays become the digest of their bytes, records and other
-    objects the name of their class and their attributes.
+    Sets are sorted, arrays become the digest of their bytes, records the name of
+    their class and their fields, and other objects the digest of their pickle.
 
     Raises
     ------
     ConfigError
-        If there is something in it that has no attributes either.
+        If there is something in it that cannot be pickled.
 
     Examples
     --------
@@ -210,10 +210,11 @@ def plain(value: Any) -> Any:
         return [type(value).__name__, plain(value._asdict())]
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if hasattr(value, "__dict__"):
-        return [type(value).__name__, plain(vars(value))]
-    msg = (
-        f"no digest can be made of {value!r} in the configuration of a processor; use "
-        "plain data, arrays and records, or run without a ledger"
-    )
-    raise ConfigError(msg)
+    try:
+        return hashlib.sha256(pickle.dumps(value)).hexdigest()
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        msg = (
+            f"no digest can be made of {value!r} in the configuration of a processor "
+            f"({error}); use plain data, arrays and records, or run without a ledger"
+        )
+        raise ConfigError(msg) from error
