@@ -138,5 +138,33 @@ def test_a_wrong_deviation_is_refused(tmp_path, option, message):
 def test_a_demo_does_not_overwrite_a_file(tmp_path):
     (tmp_path / "demo").write_text("mine")
     result = invoke("demo", "--output", tmp_path / "demo")
+    assert result.exit_code == 2
+    assert "is a file" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit", "{file}", "-o", "{folder}"), "is a directory"),
+        (("toy", "{file}"), "is a file"),
+        (("run", "{file}", "-o", "x.h5", "--workers", 0), "not in the range"),
+        (("run", "{file}", "-o", "x.h5", "--chunksize", 0), "not in the range"),
+    ],
+)
+def test_impossible_arguments_are_refused_at_once(tmp_path, arguments, message):
+    file = tmp_path / "file.h5"
+    file.touch()
+    known = {"file": file, "folder": tmp_path}
+    given = [str(argument).format(**known) for argument in arguments]
+    result = invoke(*given)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_scheduler_is_not_ignored(chain):
+    result = invoke(
+        *("run", chain / "toy/catalogue.yaml", "-o", chain / "x.h5"),
+        *("--address", "tcp://127.0.0.1:1"),
+    )
     assert result.exit_code == 1
-    assert "is not a folder" in result.output
+    assert "the executor is 'iterative'; choose dask" in result.output

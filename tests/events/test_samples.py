@@ -181,6 +181,16 @@ def test_one_sample_with_an_input_is_enough_to_declare_it(changes, prefix):
     assert declared_names(catalog(dataset(name="top"), data)) == plain
 
 
+def test_a_process_of_its_own_has_the_uncertainties_of_the_detector():
+    found = catalog(dataset(name="a", process="ttZ"), dataset(name="b", process="qcd"))
+    records = declare_for(found, read_samples(found))
+    acting = {record.name for record in records if "ttZ" in record.processes}
+    assert acting == {"muon_scale", "jes", "unclustered", "lumi"}
+    # As those of any simulated process but multijets, and of no other source.
+    assert acting == {r.name for r in records if "top" in r.processes} - {"top_xsec"}
+    assert all("qcd" not in r.processes for r in records if r.name in acting)
+
+
 def test_the_catalogue_leaves_out_what_it_names():
     everything = catalog(dataset())
     some = everything.model_copy(update={"without": ("jes", "luminosity")})

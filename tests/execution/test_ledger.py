@@ -1,6 +1,7 @@
 """Finished chunks: which are taken from the ledger, and which are computed again."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -339,6 +340,20 @@ def test_the_configuration_of_a_processor_counts(small, mine, tmp_path):
         assert hits == [0, 4]
 
 
+@pytest.mark.xfail(
+    reason="of an attribute `samples` only the entries of datasets are looked at",
+    strict=True,
+)
+def test_settings_by_any_name_count(small, tmp_path):
+    path = write_code(tmp_path, 1)
+    path.write_text(path.read_text().replace("self.config =", "self.samples ="))
+    processor = load_processor(str(path))
+    top, options = small.only(["top"]), {"progress": False, "ledger": tmp_path / "kept"}
+    run(top, processor(config={"cut": 1}), **options)
+    result = run(top, processor(config={"cut": 2}), **options)
+    assert result.performance["chunks_from_ledger"] == 0
+
+
 def write_pileup(folder, data):
     """Write weights of pile-up, and the change of a catalogue that asks for them."""
     folder.mkdir(exist_ok=True)
@@ -505,6 +520,9 @@ def test_a_run_that_failed_keeps_what_was_finished(mine, tmp_path):
         (np.zeros(2), np.zeros(2, np.float32)),
         (np.array([0.0, 1.0]), np.array([1.0, 0.0])),
         (np.arange(4)[::2], np.arange(2)),
+        (b"a", b"b"),
+        (1 + 2j, 1 - 2j),
+        (range(3), range(4)),
         (COARSE, dataclasses.replace(COARSE, pt=(25.0, 55.0))),
         (declare(Available(n_pdf=2)), declare(Available(n_pdf=3))),
         (declare(Available(n_pdf=2)), declare(Available(n_pdf=2, fakes=True))),
@@ -563,17 +581,14 @@ class Slotted:
     [
         (hist.axis.Regular(10, 0, 1, name="x"), hist.axis.Regular(20, 0, 1, name="x")),
         (hist.axis.Variable([0, 1], name="x"), hist.axis.Variable([0, 2], name="x")),
-        (lambda x: x, lambda x: 2 * x),
+        (functools.partial(max, 1), functools.partial(max, 2)),
+        (np.exp, np.log),
         (Slotted(1), Slotted(2)),
     ],
-    ids=["regular axis", "variable axis", "function", "slots"],
+    ids=["regular axis", "variable axis", "partial", "function", "slots"],
 )
-def test_objects_that_differ_are_told_apart_or_refused(first, second):
-    try:
-        digests = [digest(plain(value)) for value in (first, second)]
-    except ConfigError:
-        return
-    assert digests[0] != digests[1]
+def test_objects_that_differ_are_told_apart(first, second):
+    assert digest(plain(first)) != digest(plain(second))
 
 
 IN_ANOTHER_PROCESS = """
@@ -590,41 +605,29 @@ print(*Ledger(processor, Path("ledger"), catalog.dataset_digests()).datasets.val
 """
 
 
-def uncertified(catalog, folder):
-    """Write it for new processes, which would compile what looks up sections."""
-    edited(catalog, folder, lambda content: content.pop("golden_json"))
-    return folder / "edited.yaml"
-
-
-def test_keys_do_not_depend_on_the_seed_of_hashes(toy, tmp_path):
+def test_keys_do_not_depend_on_the_seed_of_hashes(toy):
     """Sets of strings have another order in each process."""
-    path = uncertified(toy, tmp_path)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", IN_ANOTHER_PROCESS, path],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for seed in ("1", "2")
-    ]
-    catalog = Catalog.read(path)
-    processor = load_processor("templates").from_catalog(catalog, COARSE)
-    ledger = Ledger(processor, Path("ledger"), catalog.dataset_digests())
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_ANOTHER_PROCESS, toy.base / "catalogue.yaml"],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    processor = load_processor("templates").from_catalog(toy, COARSE)
+    ledger = Ledger(processor, Path("ledger"), toy.dataset_digests())
     expected = list(ledger.datasets.values())
     assert len(set(expected)) == 2
-    found = [process.communicate()[0].split() for process in processes]
-    assert found == [expected] * 2
+    assert process.communicate()[0].split() == expected
 
 
 # Interruptions
 
 
-def killed(catalogue, output, at_least, delay, seed):
+def killed(catalogue, output, at_least, delay, workers):
     """Run the command line and kill it with its workers, once there are entries."""
     command = [sys.executable, "-m", "wprops.cli", "run", str(catalogue)]
     command += ["-o", str(output), "--binning", "coarse", "--chunksize", "75"]
-    command += ["--executor", "futures", "--workers", "2"]
+    command += ["--executor", "futures", "--workers", workers]
     ledger = output.with_name(f"{output.name}.ledger")
     with output.with_suffix(".log").open("w") as log:
         process = subprocess.Popen(
@@ -632,10 +635,9 @@ def killed(catalogue, output, at_least, delay, seed):
             stdout=log,
             stderr=log,
             start_new_session=True,  # so that its workers can be killed with it
-            env=os.environ | {"PYTHONHASHSEED": seed},
         )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while len(entries(ledger)) < at_least and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
@@ -656,8 +658,9 @@ def test_a_run_that_was_killed_twice_gives_what_an_undisturbed_one_gives(tmp_pat
         samples=["Wplus_mu", "Wminus_mu", "top", "data"],
         fsr=True,
     )
-    catalogue = uncertified(written, tmp_path)
-    catalog = Catalog.read(catalogue)
+    # New processes would compile what looks up sections.
+    catalog = edited(written, tmp_path, lambda content: content.pop("golden_json"))
+    catalogue = tmp_path / "edited.yaml"
     processor = load_processor("templates").from_catalog(catalog, COARSE)
     options = {"progress": False, "chunksize": 75}
     undisturbed = run(catalog, processor, **options)
@@ -667,10 +670,10 @@ def test_a_run_that_was_killed_twice_gives_what_an_undisturbed_one_gives(tmp_pat
     rng = np.random.default_rng()  # another moment each time
     output = tmp_path / "killed.h5"
     finished = 0
-    for seed in ("11", "12"):
+    for workers in ("2", "1"):
         before = finished
         at_least, delay = before + rng.integers(1, 7), rng.uniform(0.0, 0.1)
-        finished = killed(catalogue, output, at_least, delay, seed)
+        finished = killed(catalogue, output, at_least, delay, workers)
         assert before < finished < total
     result = run(catalog, processor, ledger=tmp_path / "killed.h5.ledger", **options)
     assert result.performance["chunks_from_ledger"] == finished

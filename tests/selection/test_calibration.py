@@ -41,7 +41,7 @@ def branches():
     muons, particles = [], []
     for event in branches["Muon_pt"]:
         # Partners come after as many particles as there are muons before.
-        generated = [500.0 + k for k in range(rng.integers(1, 4))]
+        generated = [500.0 + k for k in range(rng.integers(0, 4))]
         partners = []
         for pt in event:
             if rng.random() < 0.6:

@@ -103,6 +103,9 @@ def write_toy(
         data=deviate(simulation, deviations or {}),
     )
     outdir.mkdir(parents=True, exist_ok=True)
+    # Written again at the end: an interrupted toy has no catalogue, and so no mixture
+    # of its files with those of an earlier one can be run over.
+    (outdir / CATALOGUE).unlink(missing_ok=True)
     jobs = [job for name in plan.samples for job in file_jobs(plan, name, outdir)]
     _run(jobs, 2 if workers is None else workers, progress=progress)
     _write_sidecars(plan, outdir)
