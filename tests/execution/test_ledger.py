@@ -340,10 +340,6 @@ def test_the_configuration_of_a_processor_counts(small, mine, tmp_path):
         assert hits == [0, 4]
 
 
-@pytest.mark.xfail(
-    reason="of an attribute `samples` only the entries of datasets are looked at",
-    strict=True,
-)
 def test_settings_by_any_name_count(small, tmp_path):
     path = write_code(tmp_path, 1)
     path.write_text(path.read_text().replace("self.config =", "self.samples ="))

@@ -69,7 +69,11 @@ class Ledger(ProcessorABC):
         code = [package_digest(), package_versions(), _code(processor)]
         settings = vars(processor).copy()
         # What a processor knows of one sample does not change the others' entries.
-        samples = settings.pop("samples", {})
+        samples = settings.get("samples")
+        if isinstance(samples, Mapping) and set(samples) >= set(datasets):
+            del settings["samples"]
+        else:
+            samples = {}
         common = [code, type(processor).__name__, plain(settings)]
         self.datasets = {
             name: digest([common, content, plain(samples.get(name))])
