@@ -18,7 +18,7 @@ from wprops.control import OBSERVABLES, ControlPlots
 from wprops.events.schema import get_branch
 from wprops.execution.run import RunResult
 from wprops.nominal import efficiency, nominal_weight
-from wprops.selection.candidates import certified_events, select
+from wprops.selection.candidates import certified_events, golden_mask, select
 from wprops.selection.regions import SIGNAL
 from wprops.templates.ordered_sum import OrderedSum
 
@@ -32,8 +32,7 @@ class ControlProcessor(ProcessorABC):
     @classmethod
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue; the binning is its own."""
-        golden = catalog.golden_json
-        return cls(None if golden is None else LumiMask(str(golden)))
+        return cls(golden_mask(catalog))
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Select the events of a chunk and fill."""

@@ -15,7 +15,7 @@ from wprops.axes import Binning
 from wprops.catalog import Catalog
 from wprops.execution.run import RunResult
 from wprops.nominal import nominal_weight
-from wprops.selection.candidates import certified_events, select
+from wprops.selection.candidates import certified_events, golden_mask, select
 from wprops.selection.regions import REGIONS, cut_flow, cut_flow_records
 from wprops.templates.ordered_sum import OrderedSum
 
@@ -29,8 +29,7 @@ class CutFlowProcessor(ProcessorABC):
     @classmethod
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue; no binning is needed."""
-        golden = catalog.golden_json
-        return cls(None if golden is None else LumiMask(str(golden)))
+        return cls(golden_mask(catalog))
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Count the events of a chunk."""

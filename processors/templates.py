@@ -16,7 +16,7 @@ from wprops.catalog import Catalog
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
 from wprops.nominal import efficiency, nominal_weight
-from wprops.selection.candidates import certified_events, select
+from wprops.selection.candidates import certified_events, golden_mask, select
 from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
 from wprops.selection.shifts import kinematic_shifts
 from wprops.systematics.declaration import NOMINAL, Systematic
@@ -45,9 +45,8 @@ class TemplateProcessor(ProcessorABC):
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue."""
         samples = read_samples(catalog)
-        golden = catalog.golden_json
-        mask = None if golden is None else LumiMask(str(golden))
-        return cls(samples, declare_for(catalog, samples), binning, mask)
+        systematics = declare_for(catalog, samples)
+        return cls(samples, systematics, binning, golden_mask(catalog))
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Select the events of a chunk and fill their templates."""

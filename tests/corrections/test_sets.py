@@ -9,7 +9,6 @@ from wprops.corrections.sets import (
     finite_columns,
     get_correction,
     open_set,
-    provenance_of,
     require,
     require_charge,
 )
@@ -56,13 +55,6 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
     (tmp_path / "foreign.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"foreign\.json is not a correctionlib file"):
         open_set(tmp_path / "foreign.json")
-
-
-def test_provenance_changes_with_the_content(path):
-    before = provenance_of(path)
-    path.write_text(path.read_text() + " ")
-    assert before["file"] == "set.json"
-    assert before != provenance_of(path)
 
 
 def test_columns_become_floats():

@@ -15,7 +15,6 @@ from correctionlib.highlevel import CompoundCorrection, Correction
 from numpy.typing import ArrayLike, NDArray
 
 from wprops.errors import ConfigError, InputError
-from wprops.provenance import file_digest
 
 
 def version_of(path: Path) -> tuple[int, int]:
@@ -92,11 +91,6 @@ def get_correction(
         )
         raise ConfigError(msg)
     return correction
-
-
-def provenance_of(path: Path) -> dict[str, str]:
-    """Name and digest of a correction file, for the provenance of a result."""
-    return {"file": path.name, "sha256": file_digest(path)}
 
 
 def finite_columns(**columns: ArrayLike) -> list[NDArray[np.float64]]:

@@ -14,6 +14,7 @@ import numpy as np
 from coffea.lumi_tools import LumiMask
 from numpy.typing import NDArray
 
+from wprops.catalog import Catalog
 from wprops.datasets import Dataset
 from wprops.events.schema import get_branch
 from wprops.physics.kinematics import transverse_mass
@@ -122,6 +123,12 @@ def _flat(events: ak.Array, collection: str, fields: tuple[str, ...]) -> _Flat:
         np.concatenate([[0], np.cumsum(counts)]),
         {name: ak.to_numpy(ak.flatten(values)) for name, values in columns.items()},
     )
+
+
+def golden_mask(catalog: Catalog) -> LumiMask | None:
+    """Certified luminosity sections of a catalogue; None if it names none."""
+    golden = catalog.golden_json
+    return None if golden is None else LumiMask(str(golden))
 
 
 def certified_events(
