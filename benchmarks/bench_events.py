@@ -128,12 +128,15 @@ def filling(catalog: Catalog, name: str, binning: Binning) -> dict[str, Task]:
     with mock.patch.object(parts, "fill", wraps=fill) as recorder:
         processor.process(open_chunk(catalog.datasets[0]))
     # Of all calls, the one with the most weights: all components and variations.
-    calls = [call.args for call in recorder.call_args_list]
-    arguments = max(calls, key=lambda args: args[2][1].shape[1] * args[3][1].size)
-    cell, _, (components, component), (labels, ratio) = arguments
+    call = max(
+        recorder.call_args_list,
+        key=lambda call: call.args[1][1].shape[1] * call.args[2][1].size,
+    )
+    cells, (components, component), (labels, ratio) = call.args
+    cell = cells.nominal
     n, unit = int((cell >= 0).sum()), f"selected x {len(components)} x {len(labels)}"
     design = partial(hist_per_template, cell, component, ratio, binning)
-    engine = Task(partial(fill, *arguments), n, unit)
+    engine = Task(partial(fill, *call.args, **call.kwargs), n, unit)
     return {f"fill {name}": engine, f"hist per template {name}": Task(design, n, unit)}
 
 

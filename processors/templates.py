@@ -10,20 +10,34 @@ import awkward as ak
 import numpy as np
 from coffea.lumi_tools import LumiMask
 from coffea.processor import ProcessorABC
+from numpy.typing import NDArray
 
 from wprops.axes import Binning
 from wprops.catalog import Catalog
+from wprops.datasets import Dataset
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
 from wprops.nominal import efficiency, nominal_weight
-from wprops.selection.candidates import certified_events, golden_mask, select
-from wprops.selection.regions import REGIONS, SIGNAL, cut_flow
+from wprops.selection.candidates import (
+    Candidates,
+    certified_events,
+    golden_mask,
+    select,
+)
+from wprops.selection.regions import (
+    ANY,
+    REGIONS,
+    SIGNAL,
+    cut_flow,
+    isolation_and_mt,
+)
 from wprops.selection.shifts import kinematic_shifts
+from wprops.stages import stage
 from wprops.systematics.declaration import NOMINAL, Systematic
 from wprops.templates.assemble import build_template_set
 from wprops.templates.filling import bin_index, flat_index
-from wprops.templates.ordered_sum import OrderedSum
-from wprops.templates.parts import split_events
+from wprops.templates.parts import ODD, MuonBins, event_folds, split_events
+from wprops.templates.sidebands import N_CLASSES, with_classes
 
 
 class TemplateProcessor(ProcessorABC):
@@ -35,66 +49,102 @@ class TemplateProcessor(ProcessorABC):
         systematics: tuple[Systematic, ...],
         binning: Binning,
         golden: LumiMask | None = None,
+        *,
+        sidebands: bool = False,
     ) -> None:
         self.samples = samples
         self.systematics = systematics
         self.binning = binning
         self.golden = golden
+        self.sidebands = sidebands
 
     @classmethod
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue."""
         samples = read_samples(catalog)
         systematics = declare_for(catalog, samples)
-        return cls(samples, systematics, binning, golden_mask(catalog))
+        return cls(
+            samples,
+            systematics,
+            binning,
+            golden_mask(catalog),
+            sidebands=catalog.multijet == "data",
+        )
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Select the events of a chunk and fill their templates."""
         dataset = events.metadata["record"]
-        certified = certified_events(events, dataset, self.golden)
-        candidates = select(events, dataset, certified)
-        weight = nominal_weight(events)
-        flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
-
-        pick = np.flatnonzero(SIGNAL.unshifted.passes(candidates))
-        shifted = dict(
-            kinematic_shifts(
-                events, dataset, candidates.take(pick), pick, self.systematics
+        with stage("selection"):
+            certified = certified_events(events, dataset, self.golden)
+            candidates = select(events, dataset, certified)
+        with stage("weights"):
+            weight = nominal_weight(events)
+        with stage("selection"):
+            flows = np.stack([cut_flow(r, candidates, weight) for r in REGIONS])
+            pick, muons, classes = self._selected(events, dataset, candidates)
+        with stage("weights"):
+            kinematics = (candidates.eta[pick], candidates.pt[pick])
+            factors = efficiency(dataset, muons.charge, *kinematics)
+            weight = weight[pick] * (1.0 if factors is None else factors.nominal)
+            sample = self.samples[dataset.name]
+            parts = list(
+                split_events(
+                    events,
+                    pick,
+                    weight,
+                    sample,
+                    self.systematics,
+                    self.binning,
+                    factors,
+                )
             )
-        )
-        passes = {label: SIGNAL.passes(found) for label, found in shifted.items()}
-        # Events that pass in one of the variations at least.
-        kept = np.flatnonzero(np.logical_or.reduce(list(passes.values())))
-        pick = pick[kept]
-        eta, charge = candidates.eta[pick], candidates.charge[pick]
-        muons = efficiency(dataset, charge, eta, candidates.pt[pick])
-        weight = weight[pick] * (1.0 if muons is None else muons.nominal)
-        eta_bin = bin_index(eta, self.binning.eta)
-        cells = {}
-        for label, found in shifted.items():
-            bins = [eta_bin, bin_index(found.pt[kept], self.binning.pt)]
-            inside = flat_index(bins, self.binning.shape)
-            cells[label] = np.where(passes[label][kept], inside, -1)
-
-        n_muon = self.binning.shape[0] * self.binning.shape[1]
-        blocks = {
-            part.template: {
-                label: part.fill(cell, n_muon, charge, nominal=label != NOMINAL)
-                for label, cell in cells.items()
-                if part.varies or label == NOMINAL
+        with stage("filling"):
+            blocks = {part.template: part.fill(muons) for part in parts}
+            sidebands = {
+                part.template: part.unpolarised.fill(classes)
+                for part in parts
+                if classes is not None and part.template != ODD
             }
-            for part in split_events(
-                events,
-                pick,
-                weight,
-                self.samples[dataset.name],
-                self.systematics,
-                self.binning,
-                muons,
-            )
-        }
-        result = {"blocks": blocks, "flows": flows}
-        return {dataset.name: OrderedSum(result, events.metadata["chunk"])}
+        result = {"blocks": blocks, "sidebands": sidebands, "flows": flows}
+        return {dataset.name: result}
+
+    def _selected(
+        self, events: ak.Array, dataset: Dataset, candidates: Candidates
+    ) -> tuple[NDArray[np.int64], MuonBins, MuonBins | None]:
+        """Events that count, nominally or shifted, and where their muons go.
+
+        In the signal region, and in classes of isolation and mT where multijet is
+        estimated from data.
+        """
+        wanted = ANY if self.sidebands else SIGNAL
+        pick = np.flatnonzero(wanted.unshifted.passes(candidates))
+        found = candidates.take(pick)
+        eta_bin = bin_index(found.eta, self.binning.eta)
+        n_bins = self.binning.shape[0] * self.binning.shape[1]
+        signal, classes = {}, {}
+        for label, shifted in kinematic_shifts(
+            events, dataset, found, pick, self.systematics
+        ):
+            pt_bin = bin_index(shifted.pt, self.binning.pt)
+            muon_bin = flat_index([eta_bin, pt_bin], self.binning.shape)
+            signal[label] = np.where(SIGNAL.passes(shifted), muon_bin, -1)
+            if self.sidebands:
+                inside = np.where(ANY.passes(shifted), muon_bin, -1)
+                classes[label] = with_classes(
+                    isolation_and_mt(shifted), inside, n_bins
+                )
+        counted = list((classes or signal).values())
+        kept = np.flatnonzero(np.logical_or.reduce([bins >= 0 for bins in counted]))
+        common = found.charge[kept], event_folds(events, pick[kept])
+
+        def bins_of(places: dict[str, NDArray[np.int64]], n: int) -> MuonBins:
+            places = {label: bins[kept] for label, bins in places.items()}
+            return MuonBins(n, places.pop(NOMINAL), places, *common)
+
+        muons = bins_of(signal, n_bins)
+        if not self.sidebands:
+            return pick[kept], muons, None
+        return pick[kept], muons, bins_of(classes, N_CLASSES * n_bins)
 
     def postprocess(self, accumulator: Any) -> Any:
         """Leave the sums as they are."""

@@ -378,7 +378,7 @@ def test_other_files_are_named_for_what_they_are(template_file, tmp_path):
         ("header", "lacks the dataset 'header' in /"),
         ("channels/Wminus", "no 'Wminus' in /channels; it has Wplus"),
         ("channels/Wplus/processes/top", "no 'top' in /channels/Wplus/processes"),
-        ("channels/Wplus/shared", "lacks the dataset 'shared/0'"),
+        ("channels/Wplus/shared", "no 'shared/0' in /channels/Wplus"),
         ("channels/Wplus/processes/top/storage/variances", "lacks .*variances"),
         ("truth", "no 'truth' in /"),
     ],

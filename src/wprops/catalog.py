@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -48,6 +48,13 @@ class Catalog(Record):
     )
     without: tuple[str, ...] = Field(
         default=(), description="list of systematics, or their groups, to leave out"
+    )
+    also: tuple[str, ...] = Field(
+        default=(), description="list of optional systematics to declare: width"
+    )
+    multijet: Literal["simulation", "data"] = Field(
+        default="simulation",
+        description="what the multijet background is taken from: simulation or data",
     )
     # Last, because validators see only the fields above their own.
     datasets: tuple[Dataset, ...] = Field(
@@ -115,7 +122,7 @@ class Catalog(Record):
         ------
         ConfigError
             If the file cannot be read, a field is wrong, a file is listed twice, or
-            a matrix, truth or golden JSON is missing.
+            a matrix, truth, golden JSON or another named file is missing.
         """
         path = Path(path)
         catalog = cls.from_yaml(path, _NESTED)
@@ -220,6 +227,7 @@ def _is_remote(entry: str) -> bool:
 def _locate(dataset: Dataset, base: Path, where: str) -> Dataset:
     """Return a dataset with absolute paths and expanded patterns."""
     truth = _existing(dataset.truth, base, f"{where}: truth")
+    coefficients = _existing(dataset.coefficients, base, f"{where}: coefficients")
     weights, pdf = dataset.weights, dataset.weights.pdf
     if pdf is not None:
         hessian = _existing(pdf.hessian, base, f"{where}: weights.pdf.hessian")
@@ -230,6 +238,7 @@ def _locate(dataset: Dataset, base: Path, where: str) -> Dataset:
     return dataset.model_copy(
         update={
             "truth": truth,
+            "coefficients": coefficients,
             "weights": weights,
             "files": files,
             "corrections": corrections,
@@ -306,6 +315,7 @@ def _content(dataset: Dataset, base: Path | None) -> dict[str, Any]:
     content = dataset.model_dump(mode="json")
     content["files"] = [file.removeprefix(f"{base}/") for file in dataset.files]
     content["truth"] = _content_digest(dataset.truth)
+    content["coefficients"] = _content_digest(dataset.coefficients)
     content["corrections"] = _with_digests(content["corrections"])
     pdf = dataset.weights.pdf
     if pdf is not None:

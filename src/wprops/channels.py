@@ -71,18 +71,30 @@ class Process:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedEvents:
-    """Covariance of templates that are filled by the same simulated events.
+    """Noise of templates that are filled by the same simulated events.
 
     Attributes
     ----------
     processes : tuple of str
         Names of the processes that share their events.
     products : ndarray, shape (n_p, n_p, n_eta, n_pt)
-        Sums over events of the products of two weights, in each bin.
+        Sums over events of the products of two weights, in each bin: the covariance
+        of the templates.
+    derivative : str, optional
+        Name of the systematic whose derivative is kept too: half the difference of
+        its up and down variation of the sum of the processes.
+    derivative_products : ndarray, shape (n_p + 1, n_eta, n_pt), optional
+        Covariance of the derivative with each process, and its variance at the end.
+    folds : ndarray, shape (n_folds, n_p or n_p + 1, n_eta, n_pt), optional
+        The templates, and the derivative at the end, of independent parts of the
+        simulation, whose sums are those of all events.
     """
 
     processes: tuple[str, ...]
     products: Array
+    derivative: str | None = None
+    derivative_products: Array | None = None
+    folds: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +133,45 @@ class Truth:
 
     boson_mass: float
     channels: Mapping[str, Generated]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sideband:
+    """Simulated muons of one process in all classes of isolation and mT.
+
+    Attributes
+    ----------
+    nominal, variance : ndarray, shape (2, n_mt, 2, n_eta, n_pt)
+        Expected events, and their sum of squared weights.
+    variations : mapping of str to ndarray, shape (2, n_mt, 2, n_eta, n_pt)
+        Varied expectations by label.
+    """
+
+    nominal: Array
+    variance: Array
+    variations: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sidebands:
+    """Muons of any isolation and mT, from which multijet is estimated.
+
+    Arrays are indexed (isolation, mT slice, charge, eta, pT): isolated before
+    anti-isolated, positive before negative.
+
+    Attributes
+    ----------
+    mt_edges : ndarray, shape (n_mt + 1,)
+        Edges of the slices in mT [GeV]; the last one may be infinite.
+    data : ndarray, shape (2, n_mt, 2, n_eta, n_pt)
+        Observed events.
+    processes : mapping of str to Sideband
+        Processes with prompt muons.
+    """
+
+    mt_edges: Array
+    data: Array
+    processes: Mapping[str, Sideband]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -279,6 +330,39 @@ def _check_shared(channel: Channel, where: str) -> None:
             if not np.allclose(group.products[index, index], own, rtol=1e-6, atol=0):
                 msg = f"{here}: the diagonal differs from the variance of {name!r}."
                 raise TemplateError(msg)
+        _check_derivative(group, channel, here)
+        _check_folds(group, channel, here)
+
+
+def _check_derivative(group: SharedEvents, channel: Channel, here: str) -> None:
+    if (group.derivative is None) != (group.derivative_products is None):
+        msg = f"{here}: a derivative and its products go together."
+        raise TemplateError(msg)
+    if group.derivative_products is not None:
+        shape = (len(group.processes) + 1, *channel.shape)
+        where = f"{here}, products of the derivative {group.derivative!r}"
+        _check_array(group.derivative_products, shape, where)
+        _check_array(group.derivative_products[-1], channel.shape, where, positive=True)
+
+
+def _check_folds(group: SharedEvents, channel: Channel, here: str) -> None:
+    if group.folds is None:
+        return
+    n_columns = len(group.processes) + (group.derivative is not None)
+    n_folds = len(group.folds)
+    _check_array(group.folds, (n_folds, n_columns, *channel.shape), f"{here}, folds")
+    for index, name in enumerate(group.processes):
+        process = channel.process(name)
+        total = group.folds[:, index].sum(axis=0)
+        # Rounding is relative to the events, which may cancel in the template.
+        if not np.allclose(total, process.nominal, 0, 1e-6 * _size(process)):
+            msg = f"{here}: the folds of {name!r} do not add up to its template."
+            raise TemplateError(msg)
+
+
+def _size(process: Process) -> float:
+    """Order of magnitude of the sum of the absolute weights of a template."""
+    return float(abs(process.nominal).max() + np.sqrt(process.variance.max()))
 
 
 def check_generated(generated: Generated, where: str) -> None:
@@ -288,6 +372,26 @@ def check_generated(generated: Generated, where: str) -> None:
     cells = len(generated.absy_edges) - 1, len(generated.qt_edges) - 1
     _check_array(generated.sigma, cells, f"{where}, sigma", positive=True)
     _check_array(generated.coefficients, (8, *cells), f"{where}, coefficients")
+
+
+def check_sidebands(sidebands: Sidebands, shape: tuple[int, int]) -> None:
+    """Check shapes and numbers; raises TemplateError naming process and field.
+
+    Parameters
+    ----------
+    sidebands : Sidebands
+        The counts to check.
+    shape : tuple of int
+        Numbers of (eta, pT) bins of the channels.
+    """
+    whole = (2, len(sidebands.mt_edges) - 1, 2, *shape)
+    _check_array(sidebands.data, whole, "sidebands, data", positive=True)
+    for name, process in sidebands.processes.items():
+        where = f"sidebands, process {name!r}"
+        _check_array(process.nominal, whole, f"{where}, nominal")
+        _check_array(process.variance, whole, f"{where}, variance", positive=True)
+        for label, values in process.variations.items():
+            _check_array(values, whole, f"{where}, variation {label!r}")
 
 
 def check_name(key: str, name: str, where: str) -> None:

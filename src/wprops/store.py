@@ -22,10 +22,13 @@ from wprops.channels import (
     Generated,
     Process,
     SharedEvents,
+    Sideband,
+    Sidebands,
     Truth,
     check_channel,
     check_generated,
     check_name,
+    check_sidebands,
 )
 from wprops.errors import ConfigError, TemplateError
 from wprops.hdf5 import (
@@ -47,6 +50,8 @@ __all__ = [
     "Generated",
     "Process",
     "SharedEvents",
+    "Sideband",
+    "Sidebands",
     "TemplateSet",
     "Truth",
 ]
@@ -54,7 +59,10 @@ __all__ = [
 #: What a template file says it is.
 FORMAT = "wprops template set"
 #: Version of the layout on disk; a reader accepts exactly its own.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+#: Arrays of shared events.
+_SHARED = ("products", "derivative_products", "folds")
 
 Weighting = Literal["sigma_A", "sigma"]
 
@@ -82,6 +90,8 @@ class TemplateSet:
         What pseudo-data were made with; None for real data.
     tables : dict
         Further results of the production as JSON, such as cut flows.
+    sidebands : Sidebands, optional
+        What multijet is estimated from, where it comes from data.
     """
 
     channels: Mapping[str, Channel]
@@ -92,6 +102,7 @@ class TemplateSet:
     provenance: dict[str, Any] = field(default_factory=dict)
     truth: Truth | None = None
     tables: dict[str, Any] = field(default_factory=dict)
+    sidebands: Sidebands | None = None
 
     def channel(self, name: str) -> Channel:
         """Return one channel; raises TemplateError if the set lacks it."""
@@ -201,6 +212,9 @@ def _check_set(templates: TemplateSet) -> None:
     for key, channel in templates.channels.items():
         check_name(key, channel.name, "channel")
         check_channel(channel, declared)
+    if templates.sidebands is not None:
+        first = next(iter(templates.channels.values()))
+        check_sidebands(templates.sidebands, first.shape)
     if templates.truth is not None:
         for key, generated in templates.truth.channels.items():
             channel = templates.channel(key)
@@ -231,6 +245,8 @@ def _write_set(file: h5py.File, templates: TemplateSet) -> None:
     write_json(file, "tables", templates.tables)
     for name, channel in templates.channels.items():
         _write_channel(file.create_group(f"channels/{name}"), channel)
+    if templates.sidebands is not None:
+        _write_sidebands(file.create_group("sidebands"), templates.sidebands)
     for name, generated in (
         templates.truth.channels if templates.truth else {}
     ).items():
@@ -261,6 +277,7 @@ def _read_set(file: h5py.File) -> TemplateSet:
         provenance=read_json(file, "provenance"),
         truth=truth,
         tables=read_json(file, "tables"),
+        sidebands=_read_sidebands(file["sidebands"]) if "sidebands" in file else None,
     )
 
 
@@ -272,7 +289,10 @@ def _write_channel(group: h5py.Group, channel: Channel) -> None:
         "charge": channel.charge,
         "region": channel.region,
         "processes": list(channel.processes),
-        "shared": [group.processes for group in channel.shared],
+        "shared": [
+            {"processes": group.processes, "derivative": group.derivative}
+            for group in channel.shared
+        ],
     }
     write_json(group, "header", header)
     if channel.data is not None:
@@ -280,7 +300,10 @@ def _write_channel(group: h5py.Group, channel: Channel) -> None:
     if channel.generated is not None:
         _write_generated(group.create_group("generated"), channel.generated)
     for index, shared in enumerate(channel.shared):
-        write_array(group, f"shared/{index}", shared.products)
+        folder = group.create_group(f"shared/{index}")
+        for name in _SHARED:
+            if getattr(shared, name) is not None:
+                write_array(folder, name, getattr(shared, name))
     for name, process in channel.processes.items():
         _write_process(group.create_group(f"processes/{name}"), group, process)
 
@@ -298,11 +321,19 @@ def _read_channel(group: h5py.Group, name: str) -> Channel:
             key: _read_process(child(folder, key), key) for key in header["processes"]
         },
         shared=tuple(
-            SharedEvents(tuple(names), read_array(group, f"shared/{index}"))
-            for index, names in enumerate(header["shared"])
+            _read_shared(child(group, f"shared/{index}"), record)
+            for index, record in enumerate(header["shared"])
         ),
         generated=_read_generated(group["generated"]) if "generated" in group else None,
         data=read_array(group, "data/storage/values") if "data" in group else None,
+    )
+
+
+def _read_shared(group: h5py.Group, record: dict[str, Any]) -> SharedEvents:
+    return SharedEvents(
+        processes=tuple(record["processes"]),
+        derivative=record["derivative"],
+        **{name: read_array(group, name) for name in _SHARED if name in group},
     )
 
 
@@ -334,6 +365,36 @@ def _read_process(group: h5py.Group, name: str) -> Process:
         component=header["component"],
         cell=None if header["cell"] is None else tuple(header["cell"]),
         entries=read_array(group, "entries") if "entries" in group else None,
+    )
+
+
+def _write_sidebands(group: h5py.Group, sidebands: Sidebands) -> None:
+    write_array(group, "mt_edges", sidebands.mt_edges)
+    write_array(group, "data", sidebands.data)
+    names = {name: list(p.variations) for name, p in sidebands.processes.items()}
+    write_json(group, "header", {"processes": names})
+    for name, process in sidebands.processes.items():
+        folder = group.create_group(f"processes/{name}")
+        write_array(folder, "nominal", process.nominal)
+        write_array(folder, "variance", process.variance)
+        if process.variations:
+            write_array(folder, "variations", list(process.variations.values()))
+
+
+def _read_sidebands(group: h5py.Group) -> Sidebands:
+    processes = {}
+    for name, labels in read_json(group, "header")["processes"].items():
+        folder = child(child(group, "processes"), name)
+        varied = read_array(folder, "variations") if labels else ()
+        processes[name] = Sideband(
+            nominal=read_array(folder, "nominal"),
+            variance=read_array(folder, "variance"),
+            variations=dict(zip(labels, varied, strict=True)),
+        )
+    return Sidebands(
+        mt_edges=read_array(group, "mt_edges"),
+        data=read_array(group, "data"),
+        processes=processes,
     )
 
 

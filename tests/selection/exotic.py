@@ -176,12 +176,13 @@ def slow_events(branches):
     return kept
 
 
-def slow_region(kind, muon, met, met_phi, scale=1.0):
+def slow_region(kind, muon, met, met_phi, scale=1.0, *, propagate=False):
     """Name of an event's region, or None, for a scale of the muon's pT."""
     pt, phi = float(muon.pt), float(muon.phi)
-    # The missing momentum loses what the muon gains.
-    x = met * math.cos(met_phi) - (scale - 1) * pt * math.cos(phi)
-    y = met * math.sin(met_phi) - (scale - 1) * pt * math.sin(phi)
+    # The missing momentum may lose what the muon gains.
+    change = (scale - 1) * pt if propagate else 0.0
+    x = met * math.cos(met_phi) - change * math.cos(phi)
+    y = met * math.sin(met_phi) - change * math.sin(phi)
     mt = transverse_mass(scale * pt, phi, math.hypot(x, y), math.atan2(y, x))
     if not (25 <= scale * pt < 55 and -2.4 <= muon.eta < 2.4):
         return None
@@ -196,5 +197,5 @@ def slow_regions(branches, scale=1.0):
     """Name of the region of each event, or None, for a scale of the muon's pT."""
     names = [None] * len(branches["MET_pt"])
     for i, *event in slow_events(branches):
-        names[i] = slow_region(*event, scale)
+        names[i] = slow_region(*event, scale, propagate=True)
     return names

@@ -23,13 +23,12 @@ from wprops.systematics.declaration import Systematic
 from wprops.templates.assemble import (
     build_channels,
     build_template_set,
-    generated_maps,
     merge_blocks,
     name_processes,
     odd_table,
     signal_name,
 )
-from wprops.templates.filling import fill, flat_index
+from wprops.templates.filling import N_FOLDS, Cells, fill, flat_index
 from wprops.templates.parts import ODD
 
 BINNING = Binning(
@@ -45,66 +44,84 @@ TRUTH = ToyTruth()
 POLE = BosonPole(mass=80.379, width=2.085)
 
 
+SHIFTS = ("muon_scale_up", "muon_scale_down")
+
+
 class Filled:
     """Random events and the block they fill, [charge, cell, muon cell]."""
 
-    def __init__(self, seed, n_cells, components, labels=LABELS, n=3000, weight=None):
+    def __init__(
+        self, seed, n_cells, components, labels=LABELS, n=3000, weight=None, shifts=()
+    ):
         rng = np.random.default_rng(seed)
         self.negative = rng.integers(0, 2, n)
         self.cell = rng.integers(0, n_cells, n)
-        self.muon = rng.integers(0, N_MUON, n)
+        self.muon = {name: rng.integers(0, N_MUON, n) for name in ("nominal", *shifts)}
         self.components = rng.normal(1.0, 0.3, (n, len(components)))
         if weight is not None:
             self.components = np.full_like(self.components, weight)
         self.ratios = rng.normal(1.0, 0.1, (n, len(labels)))
         self.ratios[:, 0] = 1.0
+        self.fold = rng.integers(0, N_FOLDS, n)
+        self.derivative = None
+        if "mw_up" in labels:
+            self.derivative = (self.ratios[:, 1] - self.ratios[:, 2]) / 2
         shape = (2, n_cells, N_MUON)
+        places = {
+            name: flat_index([self.negative, self.cell, muon], shape)
+            for name, muon in self.muon.items()
+        }
         self.block = fill(
-            flat_index([self.negative, self.cell, self.muon], shape),
-            2 * n_cells * N_MUON,
+            Cells(
+                n_cells=2 * n_cells * N_MUON,
+                nominal=places.pop("nominal"),
+                shifted=places,
+                fold=self.fold,
+            ),
             (components, self.components),
             (labels, self.ratios),
+            derivative=self.derivative,
         )
 
-    def template(self, charge, cell, component=0, label=0, power=1):
+    def template(self, charge, cell, component=0, label=0, power=1, shift="nominal"):
         """Sums of weights in the (eta, pT) bins, one event after the other."""
-        sums = np.zeros(BINNING.shape)
+        weight = self.components[:, component] * self.ratios[:, label]
+        return self.sums(charge, cell, weight**power, shift)
+
+    def sums(self, charge, cell, weight, shift="nominal"):
+        total = np.zeros(BINNING.shape)
         for i in range(len(self.cell)):
             if self.cell[i] == cell and self.negative[i] == (charge < 0):
-                weight = self.components[i, component] * self.ratios[i, label]
-                sums[divmod(self.muon[i], 2)] += weight**power
-        return sums
+                total[divmod(self.muon[shift][i], 2)] += weight[i]
+        return total
 
 
 @pytest.fixture(scope="module")
 def filled():
-    """Blocks as a processor returns them, with the events they are made of."""
+    """What a processor returns, with the events it is made of."""
     nominal = ("nominal",)
-    shifts = ("muon_scale_up", "muon_scale_down")
-    made = {
-        "W": {"nominal": Filled(1, N_CELLS, EVEN_COMPONENTS)},
-        ODD: {"nominal": Filled(2, N_CELLS, ODD_COMPONENTS)},
-        "W_tau": {"nominal": Filled(3, 1, ("UL",), nominal)},
-        "top": {"nominal": Filled(4, 1, ("UL",), nominal)},
+    return {
+        "W": Filled(1, N_CELLS, EVEN_COMPONENTS, shifts=SHIFTS),
+        ODD: Filled(2, N_CELLS, ODD_COMPONENTS, nominal),
+        "W_tau": Filled(3, 1, ("UL",), nominal),
+        "top": Filled(4, 1, ("UL",), nominal, shifts=SHIFTS),
+        "data": Filled(30, 1, ("UL",), nominal, weight=1.0),
     }
-    for seed, shift in enumerate(shifts, start=10):
-        made["W"][shift] = Filled(seed, N_CELLS, EVEN_COMPONENTS, nominal)
-        made["top"][shift] = Filled(seed + 5, 1, ("UL",), nominal)
-    made["data"] = {"nominal": Filled(30, 1, ("UL",), nominal, weight=1.0)}
-    return made
 
 
 @pytest.fixture(scope="module")
 def blocks(filled):
-    return {
-        template: {shift: found.block for shift, found in shifts.items()}
-        for template, shifts in filled.items()
-    }
+    return {template: found.block for template, found in filled.items()}
 
 
 @pytest.fixture(scope="module")
 def channels(blocks):
-    return build_channels(blocks, BINNING, generated_maps(TRUTH, BINNING))
+    return build_channels(blocks, BINNING, generated_maps())
+
+
+def generated_maps():
+    maps = Sample(dataset=dataset(), truth=TRUTH).generated_maps(BINNING)
+    return {"Wplus": maps[1], "Wminus": maps[-1]}
 
 
 def records(**changes):
@@ -137,6 +154,7 @@ def build(blocks, samples, split=True):
     }
     if "data" in blocks:
         outputs["data"] = {"blocks": {"data": blocks["data"]}, "flows": flows}
+    outputs = {name: {"sidebands": {}} | output for name, output in outputs.items()}
     catalog = Catalog(
         name="small",
         luminosity=2.5,
@@ -149,7 +167,7 @@ def build(blocks, samples, split=True):
 
 
 def test_signal_processes_have_the_templates_of_their_cell(filled, channels):
-    events = filled["W"]["nominal"]
+    events = filled["W"]
     for name, charge in (("Wplus", 1), ("Wminus", -1)):
         channel = channels[name]
         assert channel.charge == charge
@@ -165,7 +183,6 @@ def test_signal_processes_have_the_templates_of_their_cell(filled, channels):
                     (1, process.variations["mw_up"]),
                     (2, process.variations["mw_down"]),
                 ):
-                    # The same additions in the same order, but for w * v.
                     assert_allclose(
                         values, events.template(charge, cell, k, label), rtol=1e-12
                     )
@@ -178,12 +195,12 @@ def test_signal_processes_have_the_templates_of_their_cell(filled, channels):
 
 def test_kinematic_shifts_become_variations(filled, channels):
     for name, charge in (("Wplus", 1), ("Wminus", -1)):
-        for shift in ("muon_scale_up", "muon_scale_down"):
+        for shift in SHIFTS:
             signal = channels[name].process(signal_name("A0", 2, 1))
-            expected = filled["W"][shift].template(charge, 5, 1)
+            expected = filled["W"].template(charge, 5, 1, shift=shift)
             assert_allclose(signal.variations[shift], expected, rtol=1e-12)
             top = channels[name].process("top")
-            expected = filled["top"][shift].template(charge, 0)
+            expected = filled["top"].template(charge, 0, shift=shift)
             assert_allclose(top.variations[shift], expected, rtol=1e-12)
 
 
@@ -204,33 +221,62 @@ def test_backgrounds_and_data_are_those_of_the_charge(filled, channels):
         top = channels[name].process("top")
         assert top.role == "background"
         assert top.component is top.cell is None
-        expected = filled["top"]["nominal"].template(charge, 0)
+        expected = filled["top"].template(charge, 0)
         assert_allclose(top.nominal, expected, rtol=1e-12)
-        observed = filled["data"]["nominal"].template(charge, 0)
+        observed = filled["data"].template(charge, 0)
         assert_array_equal(channels[name].data, observed)
         assert channels[name].data.sum() > 1000
 
 
 def test_components_of_a_cell_share_their_events(filled, channels):
-    events = filled["W"]["nominal"]
-    channel = channels["Wminus"]
-    assert len(channel.shared) == N_CELLS
-    group = channel.shared[3]
+    events = filled["W"]
+    group = channels["Wminus"].shared[3]
     assert group.processes == tuple(signal_name(c, 1, 1) for c in EVEN_COMPONENTS)
     for k in (0, 3):
         for other in (0, 5):
-            expected = np.zeros(BINNING.shape)
-            for i in range(len(events.cell)):
-                if events.cell[i] == 3 and events.negative[i]:
-                    product = events.components[i, k] * events.components[i, other]
-                    expected[divmod(events.muon[i], 2)] += product
+            product = events.components[:, k] * events.components[:, other]
+            expected = events.sums(-1, 3, product)
             assert_allclose(group.products[k, other], expected, rtol=1e-12)
 
 
+def test_the_mass_derivative_shares_the_events_of_its_cell(filled, channels):
+    events, group = filled["W"], channels["Wplus"].shared[4]
+    assert group.derivative == "mw"
+    total = events.components.sum(axis=1) * events.derivative
+    for k in range(6):
+        expected = events.sums(1, 4, total * events.components[:, k])
+        assert_allclose(group.derivative_products[k], expected, rtol=1e-11, atol=1e-12)
+    expected = events.sums(1, 4, total**2)
+    assert_allclose(group.derivative_products[6], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_folds_are_templates_of_their_events(filled, channels):
+    events, group = filled["W"], channels["Wplus"].shared[4]
+    assert group.folds.shape == (N_FOLDS, 7, *BINNING.shape)
+    chosen = events.fold == 13
+    expected = events.sums(1, 4, events.components[:, 2] * chosen)
+    assert_allclose(group.folds[13, 2], expected, rtol=1e-12)
+    total = events.components.sum(axis=1) * events.derivative
+    expected = events.sums(1, 4, total * chosen)
+    assert_allclose(group.folds[13, 6], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_backgrounds_have_their_folds_without_a_derivative(filled, channels):
+    assert len(channels["Wplus"].shared) == N_CELLS + 2
+    group = channels["Wplus"].shared[-1]
+    assert (group.processes, group.derivative) == (("top",), None)
+    assert group.folds.shape == (N_FOLDS, 1, *BINNING.shape)
+    assert_allclose(
+        group.folds.sum(axis=0)[0], filled["top"].template(1, 0), rtol=1e-12
+    )
+
+
 def test_entries_count_events(filled, channels):
-    events = filled["W"]["nominal"]
+    events = filled["W"]
     chosen = (events.cell == 2) & (events.negative == 0)
-    expected = np.bincount(events.muon[chosen], minlength=N_MUON).reshape(3, 2)
+    expected = np.bincount(events.muon["nominal"][chosen], minlength=N_MUON).reshape(
+        3, 2
+    )
     process = channels["Wplus"].process(signal_name("A2", 1, 0))
     assert_array_equal(process.entries, expected)
 
@@ -253,19 +299,16 @@ def test_blocks_of_all_datasets_are_added(filled, blocks):
     merged = merge_blocks([{"top": blocks["top"]}, {}, blocks])
     assert list(merged) == ["top", "W", ODD, "W_tau", "data"]
     assert_allclose(
-        merged["top"]["muon_scale_up"].section(0, 12).sums,
-        2 * blocks["top"]["muon_scale_up"].section(0, 12).sums,
+        merged["top"].section(0, 12).sums, 2 * blocks["top"].section(0, 12).sums
     )
-    assert merged["W"]["nominal"] is blocks["W"]["nominal"]
-    assert filled["top"]["nominal"].block.entries.sum() * 2 == (
-        merged["top"]["nominal"].entries.sum()
-    )
+    assert merged["W"] is blocks["W"]
+    assert filled["top"].block.entries.sum() * 2 == merged["top"].entries.sum()
 
 
 def test_merging_leaves_its_input_alone(blocks):
-    before = blocks["W"]["nominal"].sums.copy()
+    before = blocks["W"].sums.copy()
     merge_blocks([blocks, blocks, blocks])
-    assert_array_equal(blocks["W"]["nominal"].sums, before)
+    assert_array_equal(blocks["W"].sums, before)
 
 
 def test_a_set_is_complete_and_valid(blocks):
@@ -402,11 +445,14 @@ def odd_block(rng, mean, n=20_000):
     places = [rng.integers(0, size, n) for size in shape]
     # Components of one event are correlated, as harmonics are.
     values = rng.normal(size=(n, 3)) + 0.5 * rng.normal(size=(n, 1)) + mean
+    return odd_fill(flat_index(places, shape), values)
+
+
+def odd_fill(cell, values):
     return fill(
-        flat_index(places, shape),
-        72,
+        Cells(n_cells=72, nominal=cell, fold=np.zeros_like(cell)),
         (ODD_COMPONENTS, values),
-        (("nominal",), np.ones((n, 1))),
+        (("nominal",), np.ones((len(cell), 1))),
     )
 
 
@@ -414,7 +460,7 @@ def test_odd_chi2_is_the_sum_over_bins_with_ten_events():
     rng = np.random.default_rng(2)
     cell = rng.choice(4, 300, p=[0.6, 0.3, 0.08, 0.02])
     values = rng.normal(size=(300, 3))
-    block = fill(cell, 72, (ODD_COMPONENTS, values), (("nominal",), np.ones((300, 1))))
+    block = odd_fill(cell, values)
     counts = np.bincount(cell, minlength=4)
     assert (counts >= 10).tolist() == [True, True, True, False]
     for k, row in enumerate(odd_table(block)):

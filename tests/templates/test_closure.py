@@ -11,7 +11,7 @@ from wprops.physics.collins_soper import BosonDecay
 from wprops.physics.lepton_spectrum import lepton_template
 from wprops.physics.moments import helicity_weights
 from wprops.systematics.declaration import NOMINAL
-from wprops.templates.filling import bin_index, fill, flat_index
+from wprops.templates.filling import Cells, bin_index, fill, flat_index
 from wprops.templates.parts import boson_cell
 
 TRUTH = ToyTruth()
@@ -36,10 +36,14 @@ def simulated(charge, n):
         ],
         (COARSE.n_cells, len(ETA) - 1, len(PT) - 1),
     )
+    one = TRUTH.boson(charge).sigma / n
     return fill(
-        cell,
-        COARSE.n_cells * N_MUON,
-        (EVEN_COMPONENTS, weights * TRUTH.boson(charge).sigma / n),
+        Cells(
+            n_cells=COARSE.n_cells * N_MUON,
+            nominal=cell,
+            fold=np.zeros(n, dtype=np.int64),
+        ),
+        (EVEN_COMPONENTS, weights * one),
         ((NOMINAL,), np.ones((n, 1))),
     )
 

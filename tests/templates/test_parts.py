@@ -12,13 +12,22 @@ from tests.events.nano import dataset, open_nano, write_mixed
 from wprops.axes import COARSE, EVEN_COMPONENTS, ODD_COMPONENTS
 from wprops.datasets import BosonPole, LheWeights, PdfWeights
 from wprops.errors import ConfigError, InputError
+from wprops.event_random import event_hash
 from wprops.events.generator import hard_leptons
 from wprops.events.samples import Sample
 from wprops.events.toy.theory import pdf_hessian
 from wprops.events.toy.truth import ToyTruth, coefficients
 from wprops.physics.collins_soper import boson_and_angles
 from wprops.systematics.catalog import Available, declare
-from wprops.templates.parts import ODD, Part, boson_cell, split_events
+from wprops.templates.filling import N_FOLDS
+from wprops.templates.parts import (
+    ODD,
+    MuonBins,
+    Part,
+    boson_cell,
+    event_folds,
+    split_events,
+)
 from wprops.weights import WeightInputs, weight_ratios
 
 DECLARED = declare(Available(n_pdf=9, alphas=True))
@@ -194,16 +203,25 @@ def test_odd_templates_have_the_nominal_weight_alone(split):
     assert split.parts["W"].varies
 
 
-@pytest.mark.parametrize("nominal", [True, False])
-@pytest.mark.parametrize("name", ["W", "W_tau"])
-def test_a_part_fills_templates_by_charge_cell_and_muon(split, name, nominal):
+@pytest.mark.parametrize("name", ["W", "W_tau", ODD])
+def test_a_part_fills_templates_by_charge_cell_and_muon(split, name):
     part, n_muon = split.parts[name], 7
     rng = np.random.default_rng(3)
-    charge = rng.choice([-1, 1], len(split.pick))
-    muon_cell = rng.integers(-1, n_muon, len(split.pick))
-    block = part.fill(muon_cell, n_muon, charge, nominal=nominal)
+    n = len(split.pick)
+    muons = MuonBins(
+        n_bins=n_muon,
+        nominal=rng.integers(-1, n_muon, n),
+        shifted={"muon_scale_up": rng.integers(-1, n_muon, n)},
+        charge=rng.choice([-1, 1], n),
+        fold=rng.integers(0, N_FOLDS, n),
+    )
+    block = part.fill(muons)
     assert block.n_cells == 2 * part.n_cells * n_muon
-    assert block.labels == (("nominal",) if nominal else part.variations[0])
+    n_weights = len(part.variations[0])
+    # The odd components are filled with the nominal weight and without shifts.
+    shifts = () if name == ODD else ("muon_scale_up",)
+    assert block.labels == (*part.variations[0], *shifts)
+    assert block.derivative == (name == "W")
     assert block.components == part.components[0]
     section = block.section(0, block.n_cells)
     axes = [
@@ -213,12 +231,14 @@ def test_a_part_fills_templates_by_charge_cell_and_muon(split, name, nominal):
     ]
     for k in range(len(block.components)):
         for v, label in enumerate(block.labels):
+            ratio = part.variations[1][:, v] if v < n_weights else 1.0
+            muon = muons.shifted.get(label, muons.nominal)
             template = hist.Hist(*axes, storage=hist.storage.Weight())
             template.fill(
-                charge=charge[part.index],
+                charge=muons.charge[part.index],
                 cell=part.cell,
-                muon=muon_cell[part.index],
-                weight=part.components[1][:, k] * part.variations[1][:, v],
+                muon=muon[part.index],
+                weight=part.components[1][:, k] * ratio,
             )
             # Some thousand weights of order one, in the same order.
             assert_allclose(section.sums[k, v], template.values().ravel(), atol=1e-11)
@@ -226,6 +246,36 @@ def test_a_part_fills_templates_by_charge_cell_and_muon(split, name, nominal):
                 assert_allclose(
                     section.products[k, k], template.variances().ravel(), rtol=1e-11
                 )
+
+
+def test_the_derivative_is_half_the_difference_of_the_masses(split):
+    part = split.parts["W"]
+    n = len(split.pick)
+    everywhere = np.zeros(n, dtype=np.int64)
+    muons = MuonBins(
+        n_bins=1,
+        nominal=everywhere,
+        shifted={},
+        charge=np.ones(n, dtype=np.int64),
+        fold=everywhere,
+    )
+    section = part.fill(muons).section(0, part.n_cells)
+    up, down = (part.variations[0].index(f"mw_{side}") for side in ("up", "down"))
+    expected = (section.sums[:, up] - section.sums[:, down]).sum(axis=0) / 2
+    assert_allclose(section.folds[0, 6], expected, atol=1e-8)
+    assert abs(expected).max() > 1e-3
+
+
+def test_folds_follow_from_event_numbers_alone(split):
+    folds = event_folds(split.events, split.pick)
+    assert sorted(set(folds)) == list(range(N_FOLDS))
+    some = split.pick[::-7]
+    assert_array_equal(event_folds(split.events, some), folds[::-7])
+    identity = [
+        split.events[name][split.pick].to_numpy()
+        for name in ("run", "luminosityBlock", "event")
+    ]
+    assert_array_equal(folds, event_hash(*identity) % 20)
 
 
 @pytest.mark.parametrize("process", ["top", "qcd", "data"])
@@ -282,7 +332,7 @@ def test_unselected_events_may_be_anything(tmp_path):
 
 def test_signal_needs_the_coefficients_of_its_simulation(split):
     sample = dataclasses.replace(split.sample, truth=None)
-    with pytest.raises(ConfigError, match="only a toy's `truth:` gives them so far"):
+    with pytest.raises(ConfigError, match="measure them with `wprops run --processor gen_moments`"):
         list(
             split_events(
                 split.events, split.pick, split.weight, sample, DECLARED, COARSE

@@ -9,6 +9,7 @@ import awkward as ak
 from coffea.nanoevents import NanoAODSchema
 
 from wprops.errors import InputError
+from wprops.stages import stage
 
 
 class NanoSchema(NanoAODSchema):
@@ -46,7 +47,7 @@ def has_branch(events: ak.Array, branch: str) -> bool:
 
 
 def get_branch(events: ak.Array, branch: str, *, remedy: str) -> ak.Array:
-    """Return a branch by its NanoAOD name.
+    """Read a branch by its NanoAOD name.
 
     Parameters
     ----------
@@ -65,10 +66,11 @@ def get_branch(events: ak.Array, branch: str, *, remedy: str) -> ak.Array:
     if not has_branch(events, branch):
         msg = f"{file_name(events)} has no branch {branch!r}; {remedy}"
         raise InputError(msg)
-    if branch in events.fields:
-        return events[branch]
-    collection, _, field = branch.partition("_")
-    return _plain(events, collection)[field]
+    with stage("reading"):
+        if branch in events.fields:
+            return ak.materialize(events[branch])
+        collection, _, field = branch.partition("_")
+        return ak.materialize(_plain(events, collection)[field])
 
 
 def _plain(events: ak.Array, collection: str) -> ak.Array:

@@ -102,6 +102,27 @@ REGIONS = (
 )
 
 
+#: Any isolation and transverse mass: what the multijet estimate is made from.
+ANY = Region(name="any", cuts=(*BEFORE_ISOLATION, *ACCEPTANCE))
+#: Classes of the candidate in the multijet estimate, and slices of mT [GeV]: the
+#: sideband in two halves, the gap, and the signal region.
+ISOLATION_CLASSES = ("isolated", "anti_isolated")
+MT_SLICES = (0.0, 15.0, 30.0, 40.0, np.inf)
+
+
+def isolation_and_mt(candidates: Candidates) -> NDArray[np.int64]:
+    """Flat index of isolation class and mT slice, −1 for events in neither class.
+
+    Classes are exclusive: an event has one isolated muon, or none and one that is
+    anti-isolated.
+    """
+    isolation = np.select([candidates.isolated, candidates.anti_isolated], [0, 1], -1)
+    # Not below zero, and NaN without a candidate, which is in no class.
+    slice_ = np.searchsorted(MT_SLICES, candidates.mt, side="right") - 1
+    n = len(MT_SLICES) - 1
+    return np.where(isolation >= 0, isolation * n + slice_, -1)
+
+
 def cut_flow(
     region: Region, candidates: Candidates, weight: FloatArray
 ) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from wprops.axes import EVEN_COMPONENTS, Binning
@@ -18,16 +17,16 @@ from wprops.channels import Channel, Generated, Process, Role, SharedEvents, Tru
 from wprops.datasets import Dataset
 from wprops.errors import ConfigError, TemplateError
 from wprops.events.samples import Sample
-from wprops.events.toy.truth import ToyTruth, bin_truth
 from wprops.selection.regions import REGIONS, cut_flow_records
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import SIGNAL
-from wprops.systematics.declaration import NOMINAL, Systematic
+from wprops.systematics.declaration import Systematic
 from wprops.templates.filling import Block
-from wprops.templates.parts import ODD
+from wprops.templates.parts import DERIVATIVE, ODD
+from wprops.templates.sidebands import build_sidebands
 
-#: Blocks by template, then by kinematic shift.
-Blocks = Mapping[str, Mapping[str, Block]]
+#: Blocks by template.
+Blocks = Mapping[str, Block]
 
 CHARGES = {"Wplus": 1, "Wminus": -1}
 #: The template of the data.
@@ -51,8 +50,8 @@ def build_template_set(
     Parameters
     ----------
     outputs : mapping of str to mapping
-        By dataset, ``blocks`` by template and kinematic shift, and ``flows``, the
-        cut flows of all regions.
+        By dataset, ``blocks`` by template, ``sidebands`` the same in classes of
+        isolation and mT, and ``flows``, the cut flows of all regions.
     catalog : Catalog
         The catalogue that was run over.
     samples : mapping of str to Sample
@@ -75,6 +74,7 @@ def build_template_set(
         If what was generated is not known.
     """
     merged = merge_blocks(output["blocks"] for output in outputs.values())
+    classes = merge_blocks(output["sidebands"] for output in outputs.values())
     signal = [name for name, output in outputs.items() if SIGNAL in output["blocks"]]
     if not signal:
         msg = (
@@ -83,14 +83,15 @@ def build_template_set(
             "datasets with `process: W_mu` or `W` and their generator information"
         )
         raise TemplateError(msg)
-    truth = _signal_truth([samples[name] for name in signal])
-    channels = build_channels(merged, binning, generated_maps(truth, binning))
+    generated = _generated([samples[name] for name in signal], binning)
+    channels = build_channels(merged, binning, generated)
     return TemplateSet(
         channels=channels,
         systematics=name_processes(systematics, channels),
         luminosity=catalog.luminosity,
         boson_mass=_boson_mass([samples[name].dataset for name in signal]),
         truth=_data_truth(samples, binning) if DATA in merged else None,
+        sidebands=build_sidebands(classes, binning) if DATA in classes else None,
         tables={
             "cut_flow": [
                 row
@@ -99,23 +100,14 @@ def build_template_set(
                     name, list(zip(REGIONS, output["flows"], strict=True))
                 )
             ],
-            "odd_components": odd_table(merged[ODD][NOMINAL]),
+            "odd_components": odd_table(merged[ODD]),
         },
     )
 
 
-def generated_maps(truth: ToyTruth, binning: Binning) -> dict[str, Generated]:
-    """Cross sections and coefficients of a toy in the cells, by channel."""
-    qt, absy = np.array(binning.qt), np.array(binning.absy)
-    return {
-        name: Generated(qt, absy, *bin_truth(truth, charge, qt, absy))
-        for name, charge in CHARGES.items()
-    }
-
-
-def _signal_truth(signal: list[Sample]) -> ToyTruth:
-    """Return the one truth that all signal templates were made with."""
-    truth = signal[0].known_truth
+def _generated(signal: list[Sample], binning: Binning) -> dict[str, Generated]:
+    """Return what all signal templates were made with, by channel."""
+    first = signal[0]
     for sample in signal:
         name = sample.dataset.name
         if sample.dataset.corrections.boson is not None:
@@ -125,13 +117,17 @@ def _signal_truth(signal: list[Sample]) -> ToyTruth:
                 "corrections of signal datasets"
             )
             raise ConfigError(msg)
-        if sample.known_truth != truth:
+        if sample.generated != first.generated:
             msg = (
-                f"the signal datasets {signal[0].dataset.name!r} and {name!r} were "
+                f"the signal datasets {first.dataset.name!r} and {name!r} were "
                 "generated with different truths; one is needed"
             )
             raise ConfigError(msg)
-    return truth
+    return _by_channel(first.generated_maps(binning))
+
+
+def _by_channel(maps: Mapping[int, Generated]) -> dict[str, Generated]:
+    return {name: maps[charge] for name, charge in CHARGES.items()}
 
 
 def _boson_mass(datasets: list[Dataset]) -> float:
@@ -148,27 +144,20 @@ def _boson_mass(datasets: list[Dataset]) -> float:
 
 def _data_truth(samples: Mapping[str, Sample], binning: Binning) -> Truth | None:
     """Truth of the pseudo-data; None for real data."""
-    truths = [
-        sample.truth
-        for sample in samples.values()
-        if sample.dataset.kind == "data" and sample.truth is not None
-    ]
-    if not truths:
-        return None
-    return Truth(truths[0].wplus.mass, generated_maps(truths[0], binning))
+    for sample in samples.values():
+        if sample.dataset.kind == "data" and sample.truth is not None:
+            maps = _by_channel(sample.generated_maps(binning))
+            return Truth(sample.truth.wplus.mass, maps)
+    return None
 
 
-def merge_blocks(datasets: Iterable[Blocks]) -> dict[str, dict[str, Block]]:
-    """Add the blocks of all datasets, in their order."""
-    parts: dict[str, dict[str, list[Block]]] = {}
+def merge_blocks(datasets: Iterable[Blocks]) -> dict[str, Block]:
+    """Add the blocks of all datasets."""
+    parts: dict[str, list[Block]] = {}
     for blocks in datasets:
-        for template, shifts in blocks.items():
-            for shift, block in shifts.items():
-                parts.setdefault(template, {}).setdefault(shift, []).append(block)
-    return {
-        template: {shift: reduce(add, found) for shift, found in shifts.items()}
-        for template, shifts in parts.items()
-    }
+        for template, block in blocks.items():
+            parts.setdefault(template, []).append(block)
+    return {template: reduce(add, found) for template, found in parts.items()}
 
 
 def build_channels(
@@ -185,18 +174,24 @@ def build_channels(
     generated : mapping of str to Generated
         What the signal simulation was generated with, by channel.
     """
-    backgrounds = sorted(set(merged) - {SIGNAL, ODD, DATA})
+    names = sorted(set(merged) - {SIGNAL, ODD, DATA})
     n_muon = binning.shape[0] * binning.shape[1]
     channels = {}
     for index, (name, charge) in enumerate(CHARGES.items()):
         processes, shared = _signal(merged[SIGNAL], binning, index)
-        for process in backgrounds:
-            processes[process] = _processes(
-                merged[process], (process,), "background", index * n_muon, binning.shape
-            )[0][0]
+        for background in names:
+            found, group = _processes(
+                merged[background],
+                (background,),
+                "background",
+                index * n_muon,
+                binning.shape,
+            )
+            processes[background] = found[0]
+            shared += (group,)
         data = None
         if DATA in merged:
-            observed = merged[DATA][NOMINAL].section(index * n_muon, n_muon)
+            observed = merged[DATA].section(index * n_muon, n_muon)
             data = observed.sums[0, 0].reshape(binning.shape)
         channels[name] = Channel(
             name=name,
@@ -212,7 +207,7 @@ def build_channels(
 
 
 def _signal(
-    shifts: Mapping[str, Block], binning: Binning, index: int
+    block: Block, binning: Binning, index: int
 ) -> tuple[dict[str, Process], tuple[SharedEvents, ...]]:
     """Build the signal processes of one charge and their shared events."""
     n_muon, n_qt = binning.shape[0] * binning.shape[1], len(binning.qt) - 1
@@ -221,44 +216,48 @@ def _signal(
         iabsy, iqt = divmod(cell, n_qt)
         names = tuple(signal_name(c, iabsy, iqt) for c in EVEN_COMPONENTS)
         start = (index * binning.n_cells + cell) * n_muon
-        found, products = _processes(shifts, names, "signal", start, binning.shape)
+        found, group = _processes(block, names, "signal", start, binning.shape)
         for process, component in zip(found, EVEN_COMPONENTS, strict=True):
             processes[process.name] = replace(
                 process, component=component, cell=(iabsy, iqt)
             )
-        shared.append(SharedEvents(names, products))
+        shared.append(group)
     return processes, tuple(shared)
 
 
 def _processes(
-    shifts: Mapping[str, Block],
+    block: Block,
     names: tuple[str, ...],
     role: Role,
     start: int,
     shape: tuple[int, int],
-) -> tuple[list[Process], NDArray[np.float64]]:
-    """Make one process per component from a range of cells, and their covariance."""
-    sections = {
-        shift: block.section(start, shape[0] * shape[1])
-        for shift, block in shifts.items()
-    }
-    nominal, labels = sections.pop(NOMINAL), shifts[NOMINAL].labels
-    products = nominal.products.reshape(len(names), len(names), *shape)
-    processes = []
-    for k, name in enumerate(names):
-        varied = dict(zip(labels[1:], nominal.sums[k, 1:], strict=True))
-        varied |= {shift: section.sums[k, 0] for shift, section in sections.items()}
-        processes.append(
-            Process(
-                name=name,
-                role=role,
-                nominal=nominal.sums[k, 0].reshape(shape),
-                variance=products[k, k],
-                variations={key: v.reshape(shape) for key, v in varied.items()},
-                entries=nominal.entries.astype(float).reshape(shape),
-            )
+) -> tuple[list[Process], SharedEvents]:
+    """Make one process per component from a range of cells, and what they share."""
+    section = block.section(start, shape[0] * shape[1])
+    n = len(names)
+    products = section.products.reshape(*section.products.shape[:2], *shape)
+    folds = section.folds.reshape(*section.folds.shape[:2], *shape)
+    sums = section.sums.reshape(*section.sums.shape[:2], *shape)
+    entries = section.entries.astype(float).reshape(shape)
+    processes = [
+        Process(
+            name=name,
+            role=role,
+            nominal=sums[k, 0],
+            variance=products[k, k],
+            variations=dict(zip(block.labels[1:], sums[k, 1:], strict=True)),
+            entries=entries,
         )
-    return processes, products
+        for k, name in enumerate(names)
+    ]
+    shared = SharedEvents(
+        processes=names,
+        products=products[:n, :n],
+        derivative=DERIVATIVE if block.derivative else None,
+        derivative_products=products[n] if block.derivative else None,
+        folds=folds,
+    )
+    return processes, shared
 
 
 def name_processes(

@@ -7,8 +7,8 @@ outside of the measured cells; a W → τν event is a background.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import awkward as ak
 import numpy as np
@@ -17,26 +17,71 @@ from numpy.typing import NDArray
 from wprops.axes import COMPONENTS, EVEN_COMPONENTS, ODD_COMPONENTS, Binning
 from wprops.corrections.efficiency import MuonFactors
 from wprops.errors import InputError
+from wprops.event_random import event_hash
 from wprops.events.generator import MUON, TAU, HardLeptons, hard_leptons
 from wprops.events.samples import Sample
-from wprops.events.schema import file_name
+from wprops.events.schema import file_name, get_branch
 from wprops.physics.collins_soper import BosonDecay, boson_and_angles
 from wprops.physics.moments import helicity_weights
 from wprops.systematics.catalog import LOW_ACCEPTANCE, SIGNAL, TAUS
-from wprops.systematics.declaration import NOMINAL, Systematic
-from wprops.templates.filling import Block, bin_index, fill, flat_index
+from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
+from wprops.templates.filling import (
+    N_FOLDS,
+    Block,
+    Cells,
+    Columns,
+    bin_index,
+    fill,
+    flat_index,
+)
 from wprops.weights import WeightInputs, weight_ratios
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-#: Names of columns, and the columns: shape (n, n_columns).
-Columns = tuple[tuple[str, ...], FloatArray]
 
 #: Samples of W bosons, which are split by the generated lepton and acceptance.
 W_SAMPLES = ("W", "W_mu", "W_tau")
 #: The odd components, filled to show that they vanish; no process of the fit.
 ODD = "W_odd"
 _UNPOLARISED = COMPONENTS[:1]
+#: The systematic whose derivative is kept with its noise: it is made of the same
+#: events as the components, and its noise imitates sensitivity to it.
+DERIVATIVE = "mw"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MuonBins:
+    """Where the muons of the selected events go, in (eta, pT), and their events.
+
+    Attributes
+    ----------
+    n_bins : int
+        Number of (eta, pT) bins.
+    nominal : ndarray of int, shape (n_selected,)
+        Flat bin, −1 outside of the axes or of the region.
+    shifted : mapping of str to ndarray of int, shape (n_selected,)
+        The same for each kinematic shift.
+    charge : ndarray of int, shape (n_selected,)
+        Charge of the muon.
+    fold : ndarray of int, shape (n_selected,)
+        Fold of the event.
+    """
+
+    n_bins: int
+    nominal: IntArray
+    shifted: Mapping[str, IntArray]
+    charge: IntArray
+    fold: IntArray
+
+
+def event_folds(events: ak.Array, pick: IntArray) -> IntArray:
+    """Fold of picked events by a hash of run, luminosity block and event number."""
+    remedy = "every NanoAOD has it; produce the file again"
+    numbers = (
+        ak.to_numpy(get_branch(events, name, remedy=remedy))[pick]
+        for name in ("run", "luminosityBlock", "event")
+    )
+    return (event_hash(*numbers) % np.uint64(N_FOLDS)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,27 +114,51 @@ class Part:
     variations: Columns
     varies: bool = True
 
-    def fill(
-        self, muon_cell: IntArray, n_muon: int, charge: IntArray, *, nominal: bool
-    ) -> Block:
-        """Fill the templates [charge, cell, muon cell], positive muons first.
+    def fill(self, muons: MuonBins) -> Block:
+        """Fill the templates [charge, cell, muon bin], positive muons first.
 
         Parameters
         ----------
-        muon_cell, charge : ndarray of int, shape (n_selected,)
-            Flat (eta, pT) bin, −1 outside, and charge of all selected events.
-        n_muon : int
-            Number of (eta, pT) bins.
-        nominal : bool
-            Whether to fill the nominal weight alone.
+        muons : MuonBins
+            The muons of all selected events.
         """
-        negative = (charge[self.index] < 0).astype(np.int64)
-        shape = (2, self.n_cells, n_muon)
-        cell = flat_index([negative, self.cell, muon_cell[self.index]], shape)
-        variations = self.variations
-        if nominal:
-            variations = (NOMINAL,), np.ones((len(self.index), 1))
-        return fill(cell, int(np.prod(shape)), self.components, variations)
+        negative = (muons.charge[self.index] < 0).astype(np.int64)
+        shape = (2, self.n_cells, muons.n_bins)
+
+        def place(muon_bin: IntArray) -> IntArray:
+            return flat_index([negative, self.cell, muon_bin[self.index]], shape)
+
+        shifted = muons.shifted if self.varies else {}
+        cells = Cells(
+            n_cells=int(np.prod(shape)),
+            nominal=place(muons.nominal),
+            shifted={label: place(found) for label, found in shifted.items()},
+            fold=muons.fold[self.index],
+        )
+        return fill(
+            cells,
+            self.components,
+            self.variations,
+            derivative=self._derivative(),
+        )
+
+    @property
+    def unpolarised(self) -> Part:
+        """The same events in one template, whatever their boson."""
+        _, values = self.components
+        return replace(
+            self,
+            cell=np.zeros(len(self.index), np.int64),
+            n_cells=1,
+            components=(_UNPOLARISED, values.sum(axis=1, keepdims=True)),
+        )
+
+    def _derivative(self) -> FloatArray | None:
+        labels, ratios = self.variations
+        up, down = (variation_label(DERIVATIVE, side) for side in ("up", "down"))
+        if up not in labels:
+            return None
+        return (ratios[:, labels.index(up)] - ratios[:, labels.index(down)]) / 2
 
 
 def split_events(
