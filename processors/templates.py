@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from wprops.axes import Binning
 from wprops.catalog import Catalog
+from wprops.corrections.efficiency import MuonFactors
 from wprops.datasets import Dataset
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
@@ -33,10 +35,11 @@ from wprops.selection.regions import (
 )
 from wprops.selection.shifts import kinematic_shifts
 from wprops.stages import stage
+from wprops.systematics.catalog import MULTIJET
 from wprops.systematics.declaration import NOMINAL, Systematic
 from wprops.templates.assemble import build_template_set
 from wprops.templates.filling import bin_index, flat_index
-from wprops.templates.parts import ODD, MuonBins, event_folds, split_events
+from wprops.templates.parts import ODD, MuonBins, Part, event_folds, split_events
 from wprops.templates.sidebands import N_CLASSES, with_classes
 
 
@@ -86,18 +89,7 @@ class TemplateProcessor(ProcessorABC):
             kinematics = (candidates.eta[pick], candidates.pt[pick])
             factors = efficiency(dataset, muons.charge, *kinematics)
             weight = weight[pick] * (1.0 if factors is None else factors.nominal)
-            sample = self.samples[dataset.name]
-            parts = list(
-                split_events(
-                    events,
-                    pick,
-                    weight,
-                    sample,
-                    self.systematics,
-                    self.binning,
-                    factors,
-                )
-            )
+            parts = list(self._parts(events, dataset, pick, weight, factors))
         with stage("filling"):
             blocks = {part.template: part.fill(muons) for part in parts}
             sidebands = {
@@ -107,6 +99,22 @@ class TemplateProcessor(ProcessorABC):
             }
         result = {"blocks": blocks, "sidebands": sidebands, "flows": flows}
         return {dataset.name: result}
+
+    def _parts(
+        self,
+        events: ak.Array,
+        dataset: Dataset,
+        pick: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        factors: MuonFactors | None,
+    ) -> Iterator[Part]:
+        """Split the selected events; none of a simulation that data replace."""
+        if self.sidebands and dataset.process == MULTIJET:
+            return
+        sample = self.samples[dataset.name]
+        yield from split_events(
+            events, pick, weight, sample, self.systematics, self.binning, factors
+        )
 
     def _selected(
         self, events: ak.Array, dataset: Dataset, candidates: Candidates
@@ -130,9 +138,7 @@ class TemplateProcessor(ProcessorABC):
             signal[label] = np.where(SIGNAL.passes(shifted), muon_bin, -1)
             if self.sidebands:
                 inside = np.where(ANY.passes(shifted), muon_bin, -1)
-                classes[label] = with_classes(
-                    isolation_and_mt(shifted), inside, n_bins
-                )
+                classes[label] = with_classes(isolation_and_mt(shifted), inside, n_bins)
         counted = list((classes or signal).values())
         kept = np.flatnonzero(np.logical_or.reduce([bins >= 0 for bins in counted]))
         common = found.charge[kept], event_folds(events, pick[kept])

@@ -332,7 +332,9 @@ def test_unselected_events_may_be_anything(tmp_path):
 
 def test_signal_needs_the_coefficients_of_its_simulation(split):
     sample = dataclasses.replace(split.sample, truth=None)
-    with pytest.raises(ConfigError, match="measure them with `wprops run --processor gen_moments`"):
+    with pytest.raises(
+        ConfigError, match="measure them with `wprops run --processor gen_moments`"
+    ):
         list(
             split_events(
                 split.events, split.pick, split.weight, sample, DECLARED, COARSE

@@ -19,7 +19,7 @@ from wprops.errors import ConfigError, TemplateError
 from wprops.events.samples import Sample
 from wprops.selection.regions import REGIONS, cut_flow_records
 from wprops.store import TemplateSet
-from wprops.systematics.catalog import SIGNAL
+from wprops.systematics.catalog import MULTIJET, SIGNAL
 from wprops.systematics.declaration import Systematic
 from wprops.templates.filling import Block
 from wprops.templates.parts import DERIVATIVE, ODD
@@ -87,7 +87,7 @@ def build_template_set(
     channels = build_channels(merged, binning, generated)
     return TemplateSet(
         channels=channels,
-        systematics=name_processes(systematics, channels),
+        systematics=name_processes(systematics, channels, later=DATA in classes),
         luminosity=catalog.luminosity,
         boson_mass=_boson_mass([samples[name].dataset for name in signal]),
         truth=_data_truth(samples, binning) if DATA in merged else None,
@@ -261,14 +261,18 @@ def _processes(
 
 
 def name_processes(
-    systematics: Iterable[Systematic], channels: Mapping[str, Channel]
+    systematics: Iterable[Systematic],
+    channels: Mapping[str, Channel],
+    *,
+    later: bool = False,
 ) -> tuple[Systematic, ...]:
     """Let the records name the processes of the file instead of samples.
 
     ``"W"`` becomes every signal process; processes that the file lacks are
-    dropped, and so are systematics that act on nothing in it.
+    dropped, and so are systematics that act on nothing in it. ``later`` tells that
+    multijet will be there once it is estimated.
     """
-    present: dict[str, set[str]] = {}
+    present: dict[str, set[str]] = {MULTIJET: {MULTIJET}} if later else {}
     for channel in channels.values():
         for process in channel.processes.values():
             sample = SIGNAL if process.role == "signal" else process.name
