@@ -255,3 +255,50 @@ def test_eta_local_parameters_together_are_the_whole_variation(template_set, mod
         if "sf_eta" in name:
             moved[index] = 0.7
     assert_allclose(local.expected(moved), model.expected(together), rtol=1e-13)
+
+
+def interpolated(templates, name, **kinds):
+    systematics = tuple(
+        replace(s, interpolation_of=kinds) if s.name == name else s
+        for s in templates.systematics
+    )
+    return replace(templates, systematics=systematics)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "used"),
+    [
+        ({"W": "quadratic"}, ("quadratic", "quadratic")),
+        ({"W_A4_y0_qt1": "quadratic"}, ("lognormal", "quadratic")),
+        ({"W": "quadratic", "W_A4_y0_qt1": "linear"}, ("quadratic", "linear")),
+    ],
+)
+def test_a_process_has_the_interpolation_declared_for_it(template_set, kinds, used):
+    model = build_model(interpolated(template_set, "alphas", **kinds))
+    values = model.parameters.start.copy()
+    values[model.parameters.index("alphas")] = -1.0
+    yields = model.at(values).yields()["Wplus"]
+    names = model.blocks[0].processes
+    processes = template_set.channels["Wplus"].processes
+    for name, kind in zip(("W_UL_y0_qt1", "W_A4_y0_qt1"), used, strict=True):
+        process = processes[name]
+        up, down = process.variations["alphas_up"], process.variations["alphas_down"]
+        # both others meet the template at −1, the linear one the odd part of it
+        linear = process.nominal - (up - down) / 2
+        expected = linear if kind == "linear" else down
+        assert_allclose(yields[names.index(name)], expected, rtol=1e-6, atol=1e-5)
+    linearised = {row[1] for row in model.linearised if row[2] == "alphas"}
+    assert ("W_A4_y0_qt1" in linearised) == (used[1] == "lognormal")
+
+
+def test_a_logarithm_asked_for_by_name_has_to_exist(template_set):
+    broken = interpolated(template_set, "alphas", W_A4_y0_qt1="lognormal")
+    message = "process 'W_A4_y0_qt1': systematic 'alphas' asks for log-normal"
+    with pytest.raises(TemplateError, match=message):
+        build_model(broken)
+
+
+def test_an_interpolation_of_an_unaffected_process_is_refused(template_set):
+    broken = interpolated(template_set, "alphas", qcd="linear")
+    with pytest.raises(TemplateError, match="'alphas' has an interpolation for qcd"):
+        build_model(broken)

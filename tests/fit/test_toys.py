@@ -60,3 +60,14 @@ def test_a_toy_without_a_minimum_is_counted_with_its_reason():
     assert got.failures
     assert len(got.values) + len(got.failures) == 20
     assert all("no minimum" in failure for failure in got.failures)
+
+
+def test_toys_do_not_depend_on_the_number_of_workers():
+    model = build_model(build_set(n_cells=1), channels=["Wplus"])
+    start = model.parameters.start
+    one, two = (
+        run_ensemble(model, start, np.random.default_rng(1), 6, n_workers=n)
+        for n in (1, 2)
+    )
+    assert (one.values == two.values).all()
+    assert (one.errors == two.errors).all()

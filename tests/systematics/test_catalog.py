@@ -1,6 +1,7 @@
 """The declared uncertainties against the table of the 2021 analysis."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,37 @@ def test_names_and_groups_can_be_left_out():
 def test_an_unknown_name_is_not_left_out_in_silence():
     with pytest.raises(ConfigError, match=r"leaves out jet, which is not declared"):
         declare(Available(without=frozenset({"jet"})))
+
+
+def test_the_width_is_declared_where_it_is_asked_for():
+    names = {record.name for record in declare(EVERYTHING)}
+    assert "width" not in names
+    asked = declare(replace(EVERYTHING, also=frozenset({"width"})))
+    (added,) = [record for record in asked if record.name not in names]
+    assert (added.name, added.group, added.unit) == ("width", "width", "42 MeV")
+    assert added.processes == {"W", "W_lowacc", "qcd"}
+    # The mass is what is measured, the width is known.
+    assert added.constrained
+    assert len(asked) == len(names) + 1
+
+
+@pytest.mark.parametrize("name", ["mw", "widht", "pdf"])
+def test_only_optional_records_are_asked_for(name):
+    with pytest.raises(
+        ConfigError, match=rf"`also:` asks for {name}, which is no optional .* width"
+    ):
+        declare(Available(also=frozenset({name})))
+
+
+@pytest.mark.parametrize(("n_eta", "parts"), [(48, 1), (24, 2), (12, 4)])
+def test_every_eta_bin_of_the_efficiency_has_its_parameters(n_eta, parts):
+    """Wider bins of the templates leave as many parameters as were measured."""
+    axis = Channel("Wplus", 1, np.linspace(-2.4, 2.4, n_eta + 1), np.array(FULL.pt), {})
+    records = declare(Available(efficiency=True, efficiency_parts=parts))
+    local = [record for record in records if record.group == "sf_stat"]
+    assert len(local) == 3 * parts
+    names = {name for record in local for name in nuisance_names(record, axis)}
+    assert len(names) == 144
 
 
 def test_records_survive_a_file():

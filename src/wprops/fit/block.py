@@ -2,92 +2,35 @@ r"""The expected events of one channel and their derivatives in closed form.
 
 The yield of process p in bin i is
 
-.. math:: y_{pi} = μ_p \, S_{pi} \, f_{pi}, \qquad
-   S_{pi} = n_{pi} + Σ_k s_{kpi}(θ_k), \quad f_{pi} = \exp Σ_k λ_{kpi}(θ_k),
+.. math:: y_{pi} = μ_p \, u_{pi}, \quad u_{pi} = S_{pi} \, f_{pi}, \qquad
+   S_{pi} = n_{pi} + Σ_k s_{kpi}(θ_k), \quad
+   f_{pi} = \exp[Σ_k λ_{kpi}(θ_k) + Σ_m L_{pm} θ_m],
 
-with shifts s (linear, quadratic) that add and factors exp λ (norms, log-normal)
-that multiply. Both are slope · θ + bend · curve(θ), see
-`wprops.fit.interpolation`.
+with shifts s (linear, quadratic) that add and factors that multiply: exp λ (log-normal)
+by bin, exp Lθ (norms) by process. λ and s are slope · θ + bend · curve(θ), see
+`wprops.fit.interpolation`. A strength or a norm multiplies the whole process, so with
+:math:`G_{pk} = Σ_i w_i ∂u_{pi}/∂θ_k` the second derivatives of :math:`Σ_i w_i ν_i` are
+
+.. math:: (μ_p, k): G_{pk}, \qquad (m, k): Σ_p L_{pm} μ_p G_{pk}, \qquad
+   (k, l): Σ_{pi} w_i [λ'_k λ'_l y + (λ'_k s'_l + s'_k λ'_l) μ_p f]_{pi},
+
+and for k = l also the bends with the second derivative of their curve. Shifts alone
+have no (k, l): templates that change sign cost nothing there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from wprops.fit.interpolation import Curve
+from wprops.fit import kernels
+from wprops.fit.effects import Group, Noise, Norms
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Effects:
-    """How nuisance parameters change the templates of one channel.
-
-    Attributes
-    ----------
-    parameters : ndarray of int, shape (n_k,)
-        Positions of the nuisance parameters.
-    slope, bend : ndarray, shape (n_k, n_processes, n_bins)
-        Coefficients of θ and of the curve.
-    curve : callable
-        The even function of θ that goes with ``bend``.
-    """
-
-    parameters: Index
-    slope: Array
-    bend: Array
-    curve: Callable[[ArrayLike], Curve]
-
-    def value(self, theta: Array) -> Array:
-        """Sum over the parameters, shape (n_processes, n_bins)."""
-        return np.tensordot(theta, self.slope, axes=1) + np.tensordot(
-            self.curve(theta).value, self.bend, axes=1
-        )
-
-    def first(self, theta: Array) -> Array:
-        """Differentiate in each parameter, shape (n_k, n_processes, n_bins)."""
-        return self.slope + self.curve(theta).first[:, None, None] * self.bend
-
-    def second(self, theta: Array, weight: Array) -> Array:
-        """Contract second derivatives with (n_processes, n_bins), shape (n_k,)."""
-        return self.curve(theta).second * np.tensordot(self.bend, weight, axes=2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Noise:
-    """Covariance of the templates from the finite simulation.
-
-    Attributes
-    ----------
-    variance : ndarray, shape (n_processes, n_bins)
-        Variance of templates that share no events with others; 0 for the rest.
-    shared : tuple of (ndarray of int, ndarray of shape (n, n, n_bins))
-        Positions of processes that share events, and their covariance.
-    """
-
-    variance: Array
-    shared: tuple[tuple[Index, Array], ...]
-
-    def total(self, strength: Array) -> Array:
-        """Variance of the sum of templates, shape (n_bins,)."""
-        total = strength**2 @ self.variance
-        for members, products in self.shared:
-            s = strength[members]
-            total = total + np.einsum("p,q,pqi->i", s, s, products, optimize=True)
-        return total
-
-    def weighted(self, weight: Array) -> Array:
-        """Sum over bins with a weight, shape (n_processes, n_processes)."""
-        matrix = np.diag(self.variance @ weight)
-        for members, products in self.shared:
-            matrix[np.ix_(members, members)] += products @ weight
-        return matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +50,12 @@ class Block:
     signal, poi : ndarray of int, shape (n_signal,)
         Positions of the signal processes and of their strengths in the
         parameters; all other strengths are fixed at 1.
-    factors, shifts : Effects
-        What multiplies (in the logarithm) and what adds.
+    columns : ndarray of int, shape (n_columns, n_eta)
+        Position of the parameter of each column in each eta row.
+    groups : tuple of Group
+        What the columns do; each process is in one group.
+    norms : Norms
+        Factors of whole processes.
     noise : Noise
         Covariance of the templates.
     """
@@ -119,14 +66,20 @@ class Block:
     nominal: Array
     signal: Index
     poi: Index
-    factors: Effects
-    shifts: Effects
+    columns: Index
+    groups: tuple[Group, ...]
+    norms: Norms
     noise: Noise
 
     @property
     def n_bins(self) -> int:
         """Number of bins."""
         return self.nominal.shape[1]
+
+    @property
+    def active(self) -> Index:
+        """Positions of the parameters that act on this channel, ascending."""
+        return np.unique(np.r_[self.poi, self.columns.ravel(), self.norms.parameters])
 
     def strengths(self, values: Array) -> Array:
         """Strength of each process, shape (n_processes,)."""
@@ -140,40 +93,77 @@ class Block:
 
 
 class BlockPoint:
-    """Yields of a channel at one point, and their derivatives on demand."""
+    """Yields of a channel at one point, and their derivatives on demand.
+
+    Derivatives are in the parameters at `active` only, in that order.
+    """
 
     def __init__(self, block: Block, values: Array) -> None:
         self.block = block
-        self.values = values
-        self._theta_factors = values[block.factors.parameters]
-        self._theta_shifts = values[block.shifts.parameters]
-        factor = np.exp(block.factors.value(self._theta_factors))
-        strength = block.strengths(values)[:, None]
-        #: Yield at unit strength, strength times factor: (n_processes, n_bins).
-        self.unit = (block.nominal + block.shifts.value(self._theta_shifts)) * factor
-        self.scale = strength * factor
-        self.yields = strength * self.unit
-        self._factor = factor
+        self.active = block.active
+        self._poi = np.searchsorted(self.active, block.poi)
+        self._norms = np.searchsorted(self.active, block.norms.parameters)
+        self._columns = np.searchsorted(self.active, block.columns)
+        theta = values[block.columns]
+        self._multipliers = [group.at(theta) for group in block.groups]
+        self._strength = block.strengths(values)
+        shape = (len(block.processes), *block.shape)
+        self._unit, self._factor = np.empty(shape), np.empty(shape)
+        norm = block.norms.log_size @ values[block.norms.parameters]
+        nominal = block.nominal.reshape(shape)
+        for group, multiplier in zip(block.groups, self._multipliers, strict=True):
+            kernels.over_rows(
+                kernels.evaluate,
+                group.tiles,
+                group.members,
+                group.is_log,
+                multiplier.value,
+                norm,
+                nominal,
+                self._unit,
+                self._factor,
+            )
 
     @cached_property
-    def _first(self) -> tuple[Array, Array]:
-        return (
-            self.block.factors.first(self._theta_factors),
-            self.block.shifts.first(self._theta_shifts),
-        )
+    def yields(self) -> Array:
+        """Events by process, shape (n_processes, n_bins)."""
+        return self._strength[:, None] * self._unit.reshape(self.block.nominal.shape)
 
+    @cached_property
+    def expected(self) -> Array:
+        """Expected events, shape (n_bins,)."""
+        return self._strength @ self._unit.reshape(self.block.nominal.shape)
+
+    @cached_property
     def jacobian(self) -> Array:
-        """Return derivatives of the expected events, shape (n_par, n_bins)."""
-        block, (log_first, shift_first) = self.block, self._first
-        jacobian = np.zeros((len(self.values), block.n_bins))
-        jacobian[block.poi] = self.unit[block.signal]
-        jacobian[block.factors.parameters] += np.einsum(
-            "kpi,pi->ki", log_first, self.yields
-        )
-        jacobian[block.shifts.parameters] += np.einsum(
-            "kpi,pi->ki", shift_first, self.scale
-        )
-        return jacobian
+        """Derivatives of the expected events, shape (n_active, n_bins)."""
+        block = self.block
+        n_eta, n_pt = block.shape
+        scale = self._strength[:, None, None] * self._factor
+        yields = self.yields.reshape(scale.shape)
+        out = np.zeros((n_eta, len(block.columns), n_pt))
+        for group, multiplier in zip(block.groups, self._multipliers, strict=True):
+            kernels.over_rows(
+                kernels.differentiate,
+                group.tiles,
+                group.members,
+                group.is_log,
+                multiplier.first,
+                group.column,
+                yields,
+                scale,
+                out,
+            )
+        jacobian = np.zeros((len(self.active), n_eta, n_pt))
+        jacobian[self._poi] = self._unit[block.signal]
+        jacobian[self._columns, np.arange(n_eta)] = out.transpose(1, 0, 2)
+        flat = jacobian.reshape(len(self.active), block.n_bins)
+        flat[self._norms] = block.norms.log_size.T @ self.yields
+        return flat
+
+    def information(self, weight: Array) -> Array:
+        """Sum over bins of weighted products of derivatives, (n_active, n_active)."""
+        return (self.jacobian * weight) @ self.jacobian.T
 
     def second(self, weight: Array) -> Array:
         """Contract the second derivatives with a weight per bin.
@@ -185,33 +175,77 @@ class BlockPoint:
 
         Returns
         -------
-        ndarray, shape (n_par, n_par)
+        ndarray, shape (n_active, n_active)
         """
-        block, (log_first, shift_first) = self.block, self._first
-        k, s = block.factors.parameters, block.shifts.parameters
-        yields, scale = self.yields * weight, self.scale * weight
-        matrix = np.zeros((len(self.values), len(self.values)))
-        matrix[np.ix_(k, k)] += _product(log_first * yields, log_first)
-        matrix[k, k] += block.factors.second(self._theta_factors, yields)
-        matrix[s, s] += block.shifts.second(self._theta_shifts, scale)
-        mixed = _product(log_first * scale, shift_first)
-        matrix[np.ix_(k, s)] += mixed
-        matrix[np.ix_(s, k)] += mixed.T
-        self._add_strengths(matrix, weight)
+        weight = weight.reshape(self.block.shape)
+        unit, factor = self._unit * weight, self._factor * weight
+        matrix = np.zeros((len(self.active), len(self.active)))
+        self._add_products(matrix, unit, factor)
+        self._add_bends(matrix, unit, factor)
+        mixed = self._contract(unit, factor, "first")
+        log_size = self.block.norms.log_size
+        mixed[:, self._norms] = log_size * unit.sum(axis=(1, 2))[:, None]
+        self._add_mixed(matrix, self._poi, mixed[self.block.signal])
+        self._add_mixed(
+            matrix, self._norms, (log_size * self._strength[:, None]).T @ mixed
+        )
         return matrix
 
-    def _add_strengths(self, matrix: Array, weight: Array) -> None:
-        block, (log_first, shift_first) = self.block, self._first
-        signal = block.signal
-        for effects, first, unit in (
-            (block.factors, log_first, self.unit),
-            (block.shifts, shift_first, self._factor),
-        ):
-            mixed = np.einsum("kpi,pi->kp", first[:, signal], unit[signal] * weight)
-            matrix[np.ix_(effects.parameters, block.poi)] += mixed
-            matrix[np.ix_(block.poi, effects.parameters)] += mixed.T
+    @staticmethod
+    def _add_mixed(matrix: Array, rows: Index, mixed: Array) -> None:
+        """Add rows and their mirror image; what is both counts once."""
+        matrix[rows] += mixed
+        matrix[:, rows] += mixed.T
+        matrix[np.ix_(rows, rows)] -= mixed[:, rows]
 
+    def _contract(self, unit: Array, factor: Array, order: str) -> Array:
+        """Sum derivatives of the unit yields over bins, (n_processes, n_active)."""
+        n_eta = self.block.shape[0]
+        out = np.zeros((n_eta, len(unit), len(self.block.columns)))
+        for group, multiplier in zip(self.block.groups, self._multipliers, strict=True):
+            kernels.over_rows(
+                kernels.contract,
+                group.tiles,
+                group.members,
+                group.is_log,
+                getattr(multiplier, order),
+                group.column,
+                unit,
+                factor,
+                out,
+            )
+        total = np.zeros((len(unit), len(self.active)))
+        for row, columns in zip(out, self._columns.T, strict=True):
+            total[:, columns] += row
+        return total
 
-def _product(left: Array, right: Array) -> Array:
-    """Sum over processes and bins of all pairs: one matrix product."""
-    return np.tensordot(left, right, axes=((1, 2), (1, 2)))
+    def _add_bends(self, matrix: Array, unit: Array, factor: Array) -> None:
+        diagonal = np.arange(len(matrix))
+        bends = self._contract(unit, factor, "second")
+        matrix[diagonal, diagonal] += self._strength @ bends
+
+    def _add_products(self, matrix: Array, unit: Array, factor: Array) -> None:
+        """Add what logarithms have with each other and with shifts."""
+        strength = self._strength[:, None, None]
+        yields, scale = strength * unit, strength * factor
+        for group, multiplier in zip(self.block.groups, self._multipliers, strict=True):
+            n = group.n_slopes
+            if not group.n_log:
+                continue
+            out = np.zeros((self.block.shape[0], n, n))
+            kernels.over_rows(
+                kernels.curve,
+                group.tiles,
+                group.members,
+                group.n_log,
+                n,
+                multiplier.first,
+                group.bent,
+                yields,
+                scale,
+                out,
+            )
+            columns = self._columns[group.column[:n]].T
+            for products, where in zip(out, columns, strict=True):
+                both = products + np.tril(products, -1).T
+                matrix[np.ix_(where, where)] += both

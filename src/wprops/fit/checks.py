@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from wprops.channels import Channel, Process
 from wprops.errors import TemplateError
+from wprops.store import TemplateSet
 from wprops.systematics.catalog import SIGNAL
-from wprops.systematics.declaration import Systematic
+from wprops.systematics.declaration import Interpolation, Systematic
 
 Array = NDArray[np.float64]
 #: A strength known to worse than 1e4 times the prediction is no measurement.
@@ -27,6 +28,44 @@ def acts_on(systematic: Systematic, process: Process) -> bool:
     """
     is_signal = process.role == "signal" and SIGNAL in systematic.processes
     return is_signal or process.name in systematic.processes
+
+
+def interpolation_for(systematic: Systematic, process: Process) -> Interpolation:
+    """Interpolation that a systematic declares for a process.
+
+    What it says of the process by name counts, then of all signal processes together.
+    """
+    general = systematic.interpolation
+    if process.role == "signal":
+        general = systematic.interpolation_of.get(SIGNAL, general)
+    return systematic.interpolation_of.get(process.name, general)
+
+
+def check_interpolations(templates: TemplateSet) -> None:
+    """Check that interpolations are declared for processes that exist.
+
+    Raises
+    ------
+    TemplateError
+        Naming the systematic and the process it does not act on.
+    """
+    processes = [
+        process
+        for channel in templates.channels.values()
+        for process in channel.processes.values()
+    ]
+    for systematic in templates.systematics:
+        if not systematic.interpolation_of:
+            continue
+        known = {p.name for p in processes if acts_on(systematic, p)}
+        unknown = set(systematic.interpolation_of) - known - systematic.processes
+        if unknown:
+            msg = (
+                f"systematic {systematic.name!r} has an interpolation for "
+                f"{', '.join(sorted(unknown))}, on which it does not act; it acts on "
+                f"{', '.join(sorted(systematic.processes))}"
+            )
+            raise TemplateError(msg)
 
 
 def check_variations(channel: Channel, systematics: Sequence[Systematic]) -> None:

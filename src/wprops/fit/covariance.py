@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 #: above rounding (1e-14 for a few hundred parameters), well below the 2e-8 of
 #: the measurement with all strengths free.
 FLAT = 1e-12
+#: Estimated reciprocal condition number above which no direction is flat: it is at most
+#: the ratio of the eigenvalues, up to a factor of a few in the estimate.
+CLEARLY_NOT_FLAT = 100 * FLAT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +36,12 @@ class Factor:
         """Solve the linear system for a vector or for columns."""
         scale = self.scale if right.ndim == 1 else self.scale[:, None]
         return linalg.cho_solve((self.lower, True), right / scale) / scale
+
+    def reciprocal_condition(self) -> float:
+        """Estimate 1/(‖A‖₁ ‖A⁻¹‖₁) of the scaled matrix A without its inverse."""
+        lower = np.tril(self.lower)
+        norm = abs(lower @ lower.T).sum(axis=0).max()
+        return float(linalg.lapack.dpocon(self.lower, norm, uplo="L")[0])
 
     def inverse(self) -> Array:
         """Inverse of the matrix, symmetric."""

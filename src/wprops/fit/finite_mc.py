@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from wprops.errors import FitError
 from wprops.fit.covariance import describe_direction, factorise
-from wprops.fit.likelihood import LikelihoodPoint, information
+from wprops.fit.likelihood import LikelihoodPoint
 from wprops.fit.model import Model
 
 Array = NDArray[np.float64]
@@ -143,10 +143,9 @@ def expected_pull_rms(
     """
     expected = point.point.expected
     total = expected + model.variance(point.values)
-    weight = 1 / total if barlow_beeston else 1 / expected
-    precision = model.parameters.precision
-    covariance = _inverse(information(point.jacobian, weight, precision))
-    spread = information(point.jacobian, weight**2 * total, precision)
+    weight = model.counted / (total if barlow_beeston else expected)
+    covariance = _inverse(point.information(weight))
+    spread = point.information(weight**2 * total)
     variance = np.diag(covariance @ spread @ covariance)
     if displacement is None:
         return np.sqrt(variance / np.diag(covariance))
@@ -174,8 +173,9 @@ def assess(model: Model, point: LikelihoodPoint) -> FiniteMC:
     FitError
         If the Fisher matrix at the minimum is not positive definite.
     """
-    weight = 1 / (point.point.expected + model.variance(point.values))
-    fisher = information(point.jacobian, weight, model.parameters.precision)
+    # masked channels have no weight
+    weight = model.counted / (point.point.expected + model.variance(point.values))
+    fisher = point.information(weight)
     covariance = _inverse(fisher)
     floor, score = noise_floor(model, point.values, weight)
     eigenvalues, directions = _spectrum(covariance, floor, model.parameters.n_poi)

@@ -87,26 +87,33 @@ class Likelihood:
     model : Model
         Gives the expectations.
     observed : ndarray, shape (n_bins,)
-        Counts.
+        Counts; those of masked channels do not matter.
     relative_variance : ndarray, shape (n_bins,)
         Frozen 1/k of the templates; zeros switch Barlow-Beeston off.
     centre : ndarray, shape (n_par,)
         Where the auxiliary measurements put the constrained parameters.
+    external : ndarray, shape (n_external,), optional
+        Results of the external measurements; those of the model when omitted.
     """
 
     model: Model
     observed: Array
     relative_variance: Array
     centre: Array
+    external: Array | None = None
 
     def at(self, values: Array) -> LikelihoodPoint | None:
         """Evaluate at parameter values, None where a bin expects ≤ 0 events."""
         point = self.model.at(values)
-        expected = point.expected
-        if not (expected > 0).all():
+        counted, expected = self.model.counted, point.expected
+        if not (expected[counted] > 0).all():
             return None
-        terms = bin_terms(self.observed, expected, self.relative_variance)
-        return LikelihoodPoint(self, values, point, terms)
+        terms = [np.zeros_like(expected) for _ in BinTerms._fields]
+        arrays = (self.observed, expected, self.relative_variance)
+        found = bin_terms(*(array[counted] for array in arrays))
+        for term, values_counted in zip(terms, found, strict=True):
+            term[counted] = values_counted
+        return LikelihoodPoint(self, values, point, BinTerms(*terms))
 
 
 class LikelihoodPoint:
@@ -122,9 +129,16 @@ class LikelihoodPoint:
         self.values = values
         self.point = point
         self.terms = terms
-        self._precision = likelihood.model.parameters.precision
-        self._pull = self._precision * (values - likelihood.centre)
-        constraint = 0.5 * float(self._pull @ (values - likelihood.centre))
+        model = self._model = likelihood.model
+        external, measured = model.external, likelihood.external
+        away = values - likelihood.centre
+        residual = external.residual(
+            values, external.values if measured is None else measured
+        )
+        pull = model.parameters.precision * away
+        external_pull = external.precision @ residual
+        self._pull = pull + external.combinations.T @ external_pull
+        constraint = 0.5 * float(pull @ away + external_pull @ residual)
         self.value = float(terms.value.sum()) + constraint
 
     @cached_property
@@ -134,25 +148,40 @@ class LikelihoodPoint:
 
     def gradient(self) -> Array:
         """First derivatives, shape (n_par,)."""
-        return self.jacobian @ self.terms.first + self._pull
+        return self.point.gradient(self.terms.first) + self._pull
+
+    def information(self, weight: Array) -> Array:
+        """Information of the bins with a weight each, and of all constraints.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (n_bins,)
+            Weight of the products of derivatives; masked channels do not count.
+
+        Returns
+        -------
+        ndarray, shape (n_par, n_par)
+        """
+        counted = np.where(self._model.counted, weight, 0.0)
+        return self.point.information(counted) + self._model.prior
 
     def fisher(self) -> Array:
         """Return the expected information with the constraints, (n_par, n_par)."""
-        return information(self.jacobian, self.terms.information, self._precision)
+        return self._fisher
+
+    @cached_property
+    def _fisher(self) -> Array:
+        return self.information(self.terms.information)
 
     def hessian(self) -> Array:
         """Exact second derivatives, shape (n_par, n_par)."""
-        first_order = information(self.jacobian, self.terms.second, self._precision)
-        return first_order + self.point.second(self.terms.first)
-
-
-def information(jacobian: Array, weight: Array, precision: Array) -> Array:
-    """Sum over bins of weighted products of derivatives, plus the constraints."""
-    return (jacobian * weight) @ jacobian.T + np.diag(precision)
+        return self.information(self.terms.second) + self.point.second(self.terms.first)
 
 
 def relative_variance(model: Model, values: Array) -> Array:
     """1/k = v/ν² of each bin at given parameters, shape (n_bins,).
+
+    It is zero in masked channels.
 
     Raises
     ------
@@ -163,19 +192,20 @@ def relative_variance(model: Model, values: Array) -> Array:
     expected = model.expected(values)
     variance = model.variance(values)
     require_positive(model, expected)
-    too_few = np.flatnonzero(variance > expected**2)
+    counted = model.counted
+    too_few = np.flatnonzero(counted & (variance > expected**2))
     if len(too_few):
         msg = (
             f"{len(too_few)} bins have less than one effective simulated event: "
             f"{describe_bins(model, too_few)}; merge bins or simulate more events"
         )
         raise FitError(msg)
-    return variance / expected**2
+    return np.divide(variance, expected**2, out=np.zeros_like(variance), where=counted)
 
 
 def require_positive(model: Model, expected: Array) -> None:
-    """Raise FitError that lists the bins which expect no events or less."""
-    bad = np.flatnonzero(~(expected > 0))
+    """Raise FitError that lists the fitted bins which expect no events or less."""
+    bad = np.flatnonzero(model.counted & ~(expected > 0))
     if len(bad):
         msg = (
             f"{len(bad)} bins expect no events or a negative number: "

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.channels import Channel
+from wprops.axes import COMPONENTS
+from wprops.channels import Channel, Process
 from wprops.errors import TemplateError
+from wprops.store import Weighting
 from wprops.systematics.declaration import Systematic
 
 Array = NDArray[np.float64]
@@ -34,7 +36,8 @@ class Parameters:
     n_poi : int
         Number of parameters of interest.
     start : ndarray, shape (n_par,)
-        1 for a strength, 0 for a nuisance parameter: the generated point.
+        The generated point: 1 for a strength, A_i for the strength of a template
+        that does not carry it, 0 for a nuisance parameter.
     precision : ndarray, shape (n_par,)
         Inverse variance of the Gaussian constraint; 0 for a free parameter.
     """
@@ -91,7 +94,9 @@ def nuisance_names(systematic: Systematic, channel: Channel) -> tuple[str, ...]:
 
 
 def declare_parameters(
-    channels: Sequence[Channel], systematics: Sequence[Systematic]
+    channels: Sequence[Channel],
+    systematics: Sequence[Systematic],
+    weighting: Weighting,
 ) -> Parameters:
     """List the parameters of some channels.
 
@@ -102,14 +107,17 @@ def declare_parameters(
     systematics : sequence of Systematic
         One nuisance parameter each; one per channel where the charges are not
         correlated, and one per eta bin where it is eta-local.
+    weighting : {"sigma_A", "sigma"}
+        Whether the templates of the coefficients carry the generated ones.
 
     Raises
     ------
     TemplateError
-        If two parameters would have the same name.
+        If two parameters would have the same name, or a generated coefficient is
+        needed and not known.
     """
     pois = [
-        poi_name(channel.name, process.name)
+        (poi_name(channel.name, process.name), *_start(channel, process, weighting))
         for channel in channels
         for process in channel.processes.values()
         if process.role == "signal"
@@ -121,18 +129,35 @@ def declare_parameters(
             name for channel in channels for name in nuisance_names(systematic, channel)
         )
     ]
-    names = (*pois, *(name for name, _ in nuisances))
+    names = (*(name for name, *_ in pois), *(name for name, _ in nuisances))
     _require_unique(names)
     return Parameters(
         names=names,
         groups=(POI_GROUP,) * len(pois) + tuple(s.group for _, s in nuisances),
-        units=("prediction",) * len(pois) + tuple(s.unit for _, s in nuisances),
+        units=tuple(u for *_, u in pois) + tuple(s.unit for _, s in nuisances),
         n_poi=len(pois),
-        start=np.r_[np.ones(len(pois)), np.zeros(len(nuisances))],
+        start=np.r_[[start for _, start, _ in pois], np.zeros(len(nuisances))],
         precision=np.r_[
             np.zeros(len(pois)), [float(s.constrained) for _, s in nuisances]
         ],
     )
+
+
+def _start(
+    channel: Channel, process: Process, weighting: Weighting
+) -> tuple[float, str]:
+    """Return the generated value of a strength, and what one unit of it means."""
+    component, cell = process.component or "", process.cell or (-1, -1)
+    if weighting == "sigma_A" or component == COMPONENTS[0]:
+        return 1.0, "prediction"
+    if channel.generated is None:
+        msg = (
+            f"channel {channel.name!r} has no record of what was generated; a set "
+            "with weighting 'sigma' needs it, since its templates do not carry A_i"
+        )
+        raise TemplateError(msg)
+    coefficients = channel.generated.coefficients[int(component[1:])]
+    return float(coefficients[cell]), "sigma_UL"
 
 
 def _require_unique(names: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,6 @@ from scipy.stats import chi2
 
 from wprops import provenance
 from wprops.errors import ConfigError
-from wprops.fit.covariance import covariance
 from wprops.fit.derived import derive
 from wprops.fit.finite_mc import assess
 from wprops.fit.likelihood import Likelihood, relative_variance
@@ -34,6 +34,9 @@ def fit_model(
     *,
     barlow_beeston: bool = True,
     centre: Array | None = None,
+    external: Array | None = None,
+    fixed: Mapping[str, float] | None = None,
+    start: Array | None = None,
     tolerance: float = TOLERANCE,
 ) -> Minimum:
     """Fit counts with a model.
@@ -48,8 +51,14 @@ def fit_model(
         Whether the noise of the templates counts. Its effective counts come
         from the starting point and are refreshed `REFRESHES` times.
     centre : ndarray, shape (n_par,), optional
-        Auxiliary measurements of the constrained parameters; the starting
+        Auxiliary measurements of the constrained parameters; the generated
         values when omitted.
+    external : ndarray, shape (n_external,), optional
+        Results of the external measurements; those of the model when omitted.
+    fixed : mapping of str to float, optional
+        Parameters that stay at a value.
+    start : ndarray, shape (n_par,), optional
+        Where to begin; the generated values when omitted.
     tolerance : float
         Largest estimated distance to the minimum [units of the NLL].
 
@@ -59,30 +68,35 @@ def fit_model(
 
     Raises
     ------
+    TemplateError
+        If the model has no parameter of a name in ``fixed``.
     FitError
         If there is no valid minimum; the message says why.
     """
-    start = model.parameters.start
+    parameters, fixed = model.parameters, fixed or {}
+    first = (parameters.start if start is None else start).copy()
+    for name, value in fixed.items():
+        first[parameters.index(name)] = value
     likelihood = Likelihood(
         model=model,
         observed=counts,
         relative_variance=(
-            relative_variance(model, start) if barlow_beeston else np.zeros_like(counts)
+            relative_variance(model, first)
+            if barlow_beeston
+            else np.zeros(model.n_bins)
         ),
-        centre=start if centre is None else centre,
+        centre=parameters.start if centre is None else centre,
+        external=external,
     )
-    minimum = minimise(likelihood, start, tolerance=tolerance)
+    minimum = minimise(likelihood, first, tolerance=tolerance, fixed=fixed)
     iterations = minimum.iterations
     for _ in range(REFRESHES if barlow_beeston else 0):
-        likelihood = Likelihood(
-            model=model,
-            observed=counts,
-            relative_variance=relative_variance(model, minimum.values),
-            centre=likelihood.centre,
+        likelihood = replace(
+            likelihood, relative_variance=relative_variance(model, minimum.values)
         )
-        minimum = minimise(likelihood, minimum.values, tolerance=tolerance)
+        minimum = minimise(likelihood, minimum.values, tolerance=tolerance, fixed=fixed)
         iterations += minimum.iterations
-    return Minimum(minimum.point, minimum.hessian, minimum.edm, iterations)
+    return replace(minimum, iterations=iterations)
 
 
 def goodness_of_fit(model: Model, minimum: Minimum) -> GoodnessOfFit:
@@ -92,10 +106,12 @@ def goodness_of_fit(model: Model, minimum: Minimum) -> GoodnessOfFit:
     -------
     GoodnessOfFit
         Twice the difference of the NLL, which includes the constraints, with as
-        many degrees of freedom as bins less free parameters.
+        many degrees of freedom as fitted bins and external measurements less free
+        parameters.
     """
-    n_free = int((model.parameters.precision == 0).sum())
-    statistic, ndf = 2 * minimum.nll, model.n_bins - n_free
+    n_free = int((minimum.free & (model.parameters.precision == 0)).sum())
+    n_measured = int(model.counted.sum()) + len(model.external.values)
+    statistic, ndf = 2 * minimum.nll, n_measured - n_free
     return GoodnessOfFit(statistic, ndf, float(chi2.sf(statistic, ndf)))
 
 
@@ -136,7 +152,7 @@ def run_fit(
     counts = _counts(templates, model, data)
     minimum = fit_model(model, counts, barlow_beeston=barlow_beeston)
     parameters = model.parameters
-    matrix = covariance(minimum.hessian, parameters.names)
+    matrix = minimum.covariance(parameters.names)
     finite = assess(model, minimum.point)
     corrected = (
         None

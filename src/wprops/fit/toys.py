@@ -7,13 +7,15 @@ simulation (`wprops.fit.finite_mc`).
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import FitError
-from wprops.fit.covariance import covariance
+from wprops.fit.kernels import threads
+from wprops.fit.minimise import Minimum
 from wprops.fit.model import Model
 from wprops.fit.run import fit_model
 
@@ -87,6 +89,17 @@ def throw_auxiliary(
     return values + sigma * rng.standard_normal((n, len(values)))
 
 
+def throw_external(
+    model: Model, values: Array, rng: np.random.Generator, n: int
+) -> Array:
+    """Draw results of the external measurements, shape (n, n_external)."""
+    external = model.external
+    if not len(external.values):
+        return np.empty((n, 0))
+    true = external.combinations @ values
+    return rng.multivariate_normal(true, external.covariance, n, method="cholesky")
+
+
 def run_ensemble(
     model: Model,
     values: Array,
@@ -94,6 +107,7 @@ def run_ensemble(
     n: int,
     *,
     barlow_beeston: bool = False,
+    n_workers: int = 1,
 ) -> Ensemble:
     """Throw and fit toys.
 
@@ -110,6 +124,10 @@ def run_ensemble(
     barlow_beeston : bool
         Whether the fits count the noise of the templates, which toys from the
         same templates do not have: pulls are then too narrow.
+    n_workers : int
+        Toys that are fitted at the same time, each by one thread; results do not
+        depend on it. BLAS has to be limited to one thread then
+        (``OPENBLAS_NUM_THREADS=1``), as ``wprops`` does.
 
     Returns
     -------
@@ -118,26 +136,36 @@ def run_ensemble(
     """
     counts = throw(model, values, rng, n)
     centres = throw_auxiliary(model, values, rng, n)
-    fitted, errors, failures = [], [], []
-    for observed, centre in zip(counts, centres, strict=True):
-        try:
-            minimum = fit_model(
+    measured = throw_external(model, values, rng, n)
+
+    def fit(observed: Array, centre: Array, external: Array) -> Minimum:
+        with threads(1):
+            return fit_model(
                 model,
                 observed,
                 barlow_beeston=barlow_beeston,
                 centre=centre,
+                external=external,
                 tolerance=TOY_TOLERANCE,
             )
+
+    def values_errors(toy: tuple[Array, Array, Array]) -> tuple[Array, Array] | str:
+        try:
+            minimum = fit(*toy)
         except FitError as error:
-            failures.append(str(error))
-            continue
-        matrix = covariance(minimum.hessian, model.parameters.names)
-        fitted.append(minimum.values)
-        errors.append(np.sqrt(np.diag(matrix)))
+            return str(error)
+        covariance = minimum.covariance(model.parameters.names)
+        return minimum.values, np.sqrt(np.diag(covariance))
+
+    with ThreadPoolExecutor(n_workers) as pool:
+        toys = list(
+            pool.map(values_errors, zip(counts, centres, measured, strict=True))
+        )
+    valid = [toy for toy in toys if not isinstance(toy, str)]
     shape = (-1, len(values))
     return Ensemble(
         truth=values,
-        values=np.reshape(fitted, shape),
-        errors=np.reshape(errors, shape),
-        failures=tuple(failures),
+        values=np.reshape([fitted for fitted, _ in valid], shape),
+        errors=np.reshape([errors for _, errors in valid], shape),
+        failures=tuple(toy for toy in toys if isinstance(toy, str)),
     )

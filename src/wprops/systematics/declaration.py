@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from wprops.errors import ConfigError
 
@@ -41,6 +41,9 @@ class Systematic:
         How yields depend on the parameter for templates of one sign. Templates
         that change sign are linear under ``lognormal`` (its logarithm does not
         exist there).
+    interpolation_of : mapping of str to {"lognormal", "linear", "quadratic"}
+        Interpolation by process, where it differs; keys are names of processes, or
+        one of ``processes`` for all it stands for. The name of a process counts most.
     charge_correlated, era_correlated : bool
         Whether one parameter serves both charges, all eras.
     eta_local : bool
@@ -58,6 +61,10 @@ class Systematic:
     size: float | None = None
     constrained: bool = True
     interpolation: Interpolation = "lognormal"
+    # a mapping has no hash; equal records still have equal hashes without it
+    interpolation_of: Mapping[str, Interpolation] = field(
+        default_factory=dict, hash=False
+    )
     charge_correlated: bool = True
     era_correlated: bool = True
     eta_local: bool = False
@@ -73,6 +80,20 @@ class Systematic:
                 f"not {self.variations}"
             )
             raise ConfigError(msg)
+        kinds = {self.interpolation, *self.interpolation_of.values()}
+        unknown = sorted(kinds - set(get_args(Interpolation)))
+        if unknown:
+            msg = (
+                f"systematic {self.name!r}: interpolation {', '.join(unknown)} is "
+                f"unknown; expected one of {', '.join(get_args(Interpolation))}"
+            )
+            raise ConfigError(msg)
+        if self.kind == "norm" and self.interpolation_of:
+            msg = (
+                f"systematic {self.name!r}: a norm is log-normal everywhere; "
+                "interpolation_of goes with the other kinds"
+            )
+            raise ConfigError(msg)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,6 +107,7 @@ class Systematic:
         return asdict(self) | {
             "processes": sorted(self.processes),
             "variations": list(self.variations),
+            "interpolation_of": dict(self.interpolation_of),
         }
 
     @classmethod
