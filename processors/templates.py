@@ -19,7 +19,7 @@ from wprops.corrections.efficiency import MuonFactors
 from wprops.datasets import Dataset
 from wprops.events.samples import Sample, declare_for, read_samples
 from wprops.execution.run import RunResult
-from wprops.nominal import efficiency, nominal_weight
+from wprops.nominal import efficiency, efficiency_parts, nominal_weight
 from wprops.selection.candidates import (
     Candidates,
     certified_events,
@@ -65,7 +65,8 @@ class TemplateProcessor(ProcessorABC):
     def from_catalog(cls, catalog: Catalog, binning: Binning) -> Self:
         """Configure the processor for a catalogue."""
         samples = read_samples(catalog)
-        systematics = declare_for(catalog, samples)
+        parts = efficiency_parts(catalog, binning)
+        systematics = declare_for(catalog, samples, parts)
         return cls(
             samples,
             systematics,

@@ -284,6 +284,15 @@ def pdf(**changes):
             r"'Wplus_mu': weights\.pdf\.hessian: no file .*no\.csv; relative paths",
         ),
         (toy(signal(truth="no.json")), "'Wplus_mu': truth: no file .*no.json"),
+        (
+            toy(signal(coefficients="no.h5")),
+            "'Wplus_mu': coefficients: no file .*no.h5",
+        ),
+        (
+            toy(signal(corrections={"prefire": True})),
+            "'Wplus_mu': corrections.prefire: found yes, a YAML boolean; write `branch",
+        ),
+        (toy(corrections={"prefire": False}), "corrections.prefire: found no, a YAML"),
         (toy(golden_json="no.json"), "golden_json: no file .*no.json.* remove the"),
     ],
 )

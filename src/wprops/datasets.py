@@ -7,9 +7,9 @@ travel, to the workers too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wprops.errors import ConfigError
 from wprops.records import Record
@@ -70,7 +70,8 @@ class Corrections(Record):
     )
     propagate_muons: bool = Field(
         default=False,
-        description="whether the missing momentum takes up the correction of the muon",
+        description="whether the missing momentum takes up the correction of the muon, "
+        "and its variation",
     )
     efficiency: tuple[NamedCorrection, ...] = Field(
         default=(), description="list of efficiency steps whose factors multiply"
@@ -84,6 +85,18 @@ class Corrections(Record):
     boson: Path | None = Field(
         default=None, description="file of build_boson: weights in qT and |Y|"
     )
+
+    @field_validator("prefire", mode="before")
+    @classmethod
+    def _prefire_is_no_switch(cls, prefire: Any) -> Any:
+        if isinstance(prefire, bool):
+            msg = (
+                f"found {'yes' if prefire else 'no'}, a YAML boolean; write `branches` "
+                "to take the weights of the files, name a file of maps, or leave the "
+                "key out to have no prefire weights"
+            )
+            raise ConfigError(msg)
+        return prefire
 
 
 class Dataset(Record):
@@ -107,6 +120,11 @@ class Dataset(Record):
     )
     weights: LheWeights = Field(default=LheWeights(), description="theory weights")
     truth: Path | None = Field(default=None, description="JSON with the truth of a toy")
+    coefficients: Path | None = Field(
+        default=None,
+        description="file of the processor gen_moments, from which the angular "
+        "coefficients of the simulated W bosons are taken",
+    )
     boson: BosonPole | None = Field(
         default=None, description="mass and width of the generated boson"
     )

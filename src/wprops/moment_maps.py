@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -29,7 +29,6 @@ from wprops.hdf5 import (
 )
 from wprops.physics.moments import coefficients_from_sums
 from wprops.systematics.declaration import NOMINAL
-from wprops.templates.filling import Section
 
 Array = NDArray[np.float64]
 #: Kind and version of the file.
@@ -70,8 +69,24 @@ class MomentMap:
         return np.sqrt(np.maximum(np.einsum("ii...->i...", self.covariance), 0.0))
 
 
+class Sums(Protocol):
+    """What maps are made of: `wprops.templates.filling.Section` is of this form."""
+
+    @property
+    def sums(self) -> Array:
+        """Sums of w and of w P0 … w P7, shape (9, n_labels, n_cells)."""
+
+    @property
+    def products(self) -> Array:
+        """Sums of the products of two of them, shape (9, 9, n_cells)."""
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Numbers of events, shape (n_cells,)."""
+
+
 def moment_map(
-    labels: tuple[str, ...], section: Section, binning: Binning, luminosity: float
+    labels: tuple[str, ...], section: Sums, binning: Binning, luminosity: float
 ) -> MomentMap:
     """Make the maps of one boson from sums over its events.
 
@@ -79,8 +94,8 @@ def moment_map(
     ----------
     labels : tuple of str
         Weight variations, nominal first.
-    section : Section
-        Sums of w and of w P0 … w P7 in all cells, normalised to the luminosity.
+    section : Sums
+        Sums in all cells, normalised to the luminosity.
     binning : Binning
         Gives the cells, |Y| slower than qT.
     luminosity : float

@@ -13,10 +13,17 @@ from collections.abc import Mapping
 
 import awkward as ak
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from wprops.axes import Binning
+from wprops.catalog import Catalog
 from wprops.corrections.boson import boson_weights, open_boson
-from wprops.corrections.efficiency import MuonFactors, muon_factors, open_step
+from wprops.corrections.efficiency import (
+    EfficiencyStep,
+    MuonFactors,
+    muon_factors,
+    open_step,
+)
 from wprops.corrections.pileup import open_pileup, pileup_weights
 from wprops.corrections.prefire import (
     BRANCHES,
@@ -27,7 +34,7 @@ from wprops.corrections.prefire import (
     prefire_weights,
 )
 from wprops.datasets import Dataset
-from wprops.errors import InputError
+from wprops.errors import ConfigError, InputError
 from wprops.events.generator import hard_leptons
 from wprops.events.schema import file_name, get_branch, has_branch
 from wprops.physics.collins_soper import boson_and_angles
@@ -124,6 +131,72 @@ def efficiency(
     if dataset.kind == "data" or not steps:
         return None
     return muon_factors([open_step(s.file, s.name) for s in steps], charge, eta, pt)
+
+
+def efficiency_parts(catalog: Catalog, binning: Binning) -> int:
+    """Eta bins of the efficiency's statistical variations in one of the templates.
+
+    Raises
+    ------
+    ConfigError
+        If bins of the variations reach across edges of the templates, or datasets
+        have variations in different bins, which cannot share parameters.
+    """
+    found: dict[tuple[float, ...], tuple[str, EfficiencyStep]] = {}
+    for dataset in catalog.datasets:
+        steps = dataset.corrections.efficiency if dataset.kind == "mc" else ()
+        for step in (open_step(s.file, s.name) for s in steps):
+            if step.has_stat:
+                found.setdefault(tuple(step.stat_edges), (dataset.name, step))
+    if not found:
+        return 1
+    if len(found) > 1:
+        edges = "; ".join(f"{name!r} {list(e)}" for e, (name, _) in found.items())
+        msg = (
+            "the datasets have statistical variations of the efficiency in different "
+            f"eta bins, with the inner edges {edges}; they share their parameters, so "
+            "give all the same `corrections: efficiency:`"
+        )
+        raise ConfigError(msg)
+    ((_, step),) = found.values()
+    return parts_per_bin(step, binning.eta)
+
+
+def parts_per_bin(step: EfficiencyStep, eta: ArrayLike) -> int:
+    """Count the bins of the statistical variations in one eta bin of templates.
+
+    The largest one counts. Each bin of the variations was measured independently, so
+    it has parameters of its own, which act in one eta bin of the templates: bins of
+    the variations may not reach across an edge of the templates.
+
+    Parameters
+    ----------
+    step : EfficiencyStep
+        A step with statistical variations.
+    eta : array_like, shape (n + 1,)
+        Edges of the templates.
+
+    Raises
+    ------
+    ConfigError
+        If an edge of the templates lies inside of a bin of the variations.
+    """
+    eta, inner = np.asarray(eta, dtype=float), step.stat_edges
+    inside = [edge for edge in eta[1:-1] if not np.isclose(inner, edge).any()]
+    if inside:
+        shown = ", ".join(f"{edge:g}" for edge in inside)
+        msg = (
+            f"correction {step.name!r}: the statistical variations have the inner eta "
+            f"edges {np.round(inner, 6).tolist()}, the templates the edges "
+            f"{eta.tolist()}. A bin of the variations reaches across {shown}, where "
+            "one parameter would have to move two bins of the templates. Build the "
+            "factors in the eta bins of the templates or finer ones, choose another "
+            "`--binning`, or set `without: [sf_stat]` in the catalogue"
+        )
+        raise ConfigError(msg)
+    # Edges of the templates, which may differ by rounding, do not count as inside.
+    between = inner[~np.isclose(inner[:, None], eta).any(axis=1)]
+    return int(np.histogram(between, eta)[0].max()) + 1
 
 
 def _boson(events: ak.Array, dataset: Dataset) -> FloatArray:

@@ -12,8 +12,8 @@ from wprops.execution.processors import load_processor
 from wprops.execution.run import run
 
 #: Larger than what is expected of a real detector, to be seen in a small sample.
-#: Prefiring removes 2 % of the most forward muons at most: it is in the data, but no
-#: test of this size sees it; `tests/events/toy` does, in generated events.
+#: Prefiring removes 2 % of the most forward muons at most, which a test of this size
+#: does not see; `test_prefire` has more events, without files.
 DEVIATIONS = {
     "mu_scale": 0.012,
     "mu_misalignment": 2e-4,

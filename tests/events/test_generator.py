@@ -261,6 +261,23 @@ def test_anything_but_one_boson_has_flavour_zero(tmp_path, particles):
     assert np.isnan(found.other).all()
 
 
+def test_a_semileptonic_top_pair_looks_like_a_w(tmp_path):
+    """Who uses the leptons has to ask for the process first, as `HardLeptons` says."""
+    particles = [
+        (6, 0, -1),
+        (-6, 0, -1),
+        (24, 0, 0),
+        (-24, 0, 1),
+        (-13, ONLY, 2),
+        (14, ONLY, 2),
+        (3, ONLY, 3),
+        (-4, ONLY, 3),
+    ]
+    found = hard_leptons(hand_made(tmp_path, particles))
+    assert (found.flavour[0], found.charge[0]) == (13, 1)
+    assert places(found) == [[4, 5]]
+
+
 def test_products_of_the_tau_do_not_replace_it(tmp_path):
     particles = [
         (24, 0, -1),

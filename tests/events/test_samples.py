@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.events.nano import dataset
+from wprops.axes import COARSE
 from wprops.catalog import Catalog
 from wprops.datasets import Corrections, LheWeights, NamedCorrection, PdfWeights
 from wprops.errors import ConfigError
@@ -95,16 +96,19 @@ def test_coefficients_are_those_of_the_truth(charge):
     assert found.shape == (8, 3)
 
 
-def test_a_sample_without_truth_says_what_to_add():
+def test_a_sample_of_unknown_coefficients_says_what_to_add():
     sample = Sample(dataset=dataset(name="WplusJets"))
     for ask in (
-        lambda: sample.known_truth,
+        lambda: sample.generated,
         lambda: sample.coefficients(1, [1.0], [0.0]),
+        lambda: sample.generated_maps(COARSE),
     ):
         with pytest.raises(
-            ConfigError, match=r"'WplusJets'.*only a toy's `truth:`.*add it, or leave"
+            ConfigError, match=r"'WplusJets'.*--processor gen_moments`.*`coefficients:`"
         ):
             ask()
+    with pytest.raises(ConfigError, match=r"'WplusJets' has no `truth:`; only a toy"):
+        _ = sample.known_truth
 
 
 @pytest.mark.parametrize("rows", [1, 3, 5])
@@ -189,6 +193,38 @@ def test_a_process_of_its_own_has_the_uncertainties_of_the_detector():
     # As those of any simulated process but multijets, and of no other source.
     assert acting == {r.name for r in records if "top" in r.processes} - {"top_xsec"}
     assert all("qcd" not in r.processes for r in records if r.name in acting)
+
+
+@pytest.mark.parametrize(
+    ("process", "is_named"),
+    [("Wmu", True), ("ttZ", True), ("W", False), ("top", False), ("qcd", False)],
+)
+def test_processes_that_no_record_knows_are_named_once(process, is_named, caplog):
+    found = catalog(
+        dataset(name="a", process=process),
+        dataset(name="data", process="data", kind="data", xsec=None),
+    )
+    declare_for(found, read_samples(found))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == is_named
+    for message in messages:
+        assert message.startswith(f"dataset 'a': process '{process}' is not known")
+        assert message.endswith("known are W, W_mu, W_tau, Z, diboson, qcd, top")
+
+
+def test_the_catalogue_asks_for_optional_systematics():
+    plain = catalog(dataset())
+    assert "width" not in declared_names(plain)
+    asked = plain.model_copy(update={"also": ("width",)})
+    assert declared_names(asked) == declared_names(plain) | {"width"}
+
+
+def test_bins_of_the_efficiency_are_declared_apart():
+    step = NamedCorrection(file="sf.json", name="trigger")
+    found = catalog(dataset(corrections=Corrections(efficiency=(step,))))
+    names = {r.name for r in declare_for(found, read_samples(found), 2)}
+    assert {f"sf_stat_{k}_{part}" for k in range(3) for part in range(2)} <= names
+    assert "sf_stat_0" not in names
 
 
 def test_the_catalogue_leaves_out_what_it_names():

@@ -16,6 +16,7 @@ from wprops.selection.met import (
     PUPPI,
     find_convention,
     missing_momentum,
+    require_one_convention,
     varied_momentum,
 )
 
@@ -294,3 +295,33 @@ def test_no_events_have_no_missing_momentum(everything):
     nothing = everything[:0]
     convention = find_convention(nothing, dataset())
     assert [len(c) for c in missing_momentum(nothing, convention)] == [0, 0]
+
+
+V9 = ["MET_pt", "MET_phi", "MET_T1_pt", "MET_T1_phi"]
+V15 = ["PFMET_pt", "PFMET_phi", "PuppiMET_pt", "PuppiMET_phi"]
+OLD = ["MET_pt", "MET_phi"]
+
+
+def test_files_of_one_convention_go_together():
+    files = {"a.root": V9, "b.root": [*reversed(V9), "Muon_pt"], "c.root": []}
+    require_one_convention(dataset(), files)
+    # A name in the catalogue settles it, also Puppi, which is not taken otherwise.
+    require_one_convention(dataset(met="MET"), {"a.root": V9, "b.root": OLD})
+    require_one_convention(dataset(met="PuppiMET"), {"a.root": V15, "b.root": V9})
+
+
+@pytest.mark.parametrize(
+    ("second", "named"), [(OLD, "MET in b.root"), (V15, "PFMET in b.root")]
+)
+def test_files_of_different_conventions_are_refused(second, named):
+    with pytest.raises(
+        InputError,
+        match=rf"'sample': its files name the missing momentum in different ways: "
+        rf"MET_T1 in a.root, {named}. Set `met:` to one that all of them have, or sp",
+    ):
+        require_one_convention(dataset(), {"a.root": V9, "b.root": second})
+
+
+def test_an_unknown_convention_is_named_before_any_event():
+    with pytest.raises(InputError, match=r"unknown `met: PFMet`; known are MET_nom"):
+        require_one_convention(dataset(met="PFMet"), {"a.root": V9})

@@ -17,9 +17,8 @@ from wprops.systematics.catalog import MUON_SCALE, Available, declare
 from wprops.systematics.declaration import Systematic
 
 DECLARED = declare(Available())
-#: What a variation of the missing momentum moves, and what one of the muon does.
+#: What a variation of the missing momentum moves.
 MET = {"met", "met_phi", "mt"}
-MUON = {"pt", *MET}
 
 
 @pytest.fixture(scope="module", params=["v6", "v9", "v15"])
@@ -77,15 +76,26 @@ def test_nominal_comes_first_and_is_not_touched(toy):
     assert first is candidates
 
 
-def test_each_shift_moves_what_it_is_about(toy):
+def propagating(record, *, propagate):
+    """The dataset with the choice whether muons move the missing momentum."""
+    corrections = record.corrections.model_copy(update={"propagate_muons": propagate})
+    return record.model_copy(update={"corrections": corrections})
+
+
+@pytest.mark.parametrize("propagate", [False, True])
+def test_each_shift_moves_what_it_is_about(toy, propagate):
     events, record, candidates, declared = toy
+    record = propagating(record, propagate=propagate)
+    muon = {"pt", *MET} if propagate else {"pt", "mt"}
     for label, found in shifts_of(events, record, candidates, declared):
-        expected = MUON if label.startswith("muon") else MET
+        expected = muon if label.startswith("muon") else MET
         assert moved(candidates, found) == (set() if label == "nominal" else expected)
 
 
-def test_shifted_muons_take_missing_momentum_along(toy):
+@pytest.mark.parametrize("propagate", [False, True])
+def test_shifted_muons_take_missing_momentum_along_if_corrected_ones_do(toy, propagate):
     events, record, candidates, declared = toy
+    record = propagating(record, propagate=propagate)
     shifts = dict(shifts_of(events, record, candidates, declared))
     has = candidates.charge != 0
     before = candidates.met * np.exp(1j * candidates.met_phi)
@@ -95,8 +105,12 @@ def test_shifted_muons_take_missing_momentum_along(toy):
         assert_allclose(found.pt[has], pt[has], rtol=1e-14)
         change = sign * MUON_SCALE * candidates.pt * np.exp(1j * candidates.phi)
         after = found.met * np.exp(1j * found.met_phi)
-        assert_allclose(after[has], (before - change)[has], rtol=1e-10)
+        assert_allclose(after[has], (before - propagate * change)[has], rtol=1e-10)
         assert_array_equal(after[~has], before[~has])
+        # The transverse mass is that of the shifted muon either way.
+        mt2 = 2 * found.pt * found.met * (1 - np.cos(found.phi - found.met_phi))
+        assert_allclose(found.mt[has], np.sqrt(mt2)[has], rtol=1e-6, atol=1e-3)
+        assert (found.mt != candidates.mt)[has].mean() > 0.99
 
 
 def test_calibrated_muons_move_by_the_error_of_the_calibration(toy):

@@ -80,6 +80,11 @@ class EfficiencyStep:
         """Whether the step has statistical variations."""
         return self.table.shape[-1] > 2
 
+    @property
+    def stat_edges(self) -> FloatArray:
+        """Edges in eta between the bins of the statistical variations."""
+        return self.eta[1:-1][np.diff(self.stat_bin) != 0]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MuonFactors:

@@ -69,23 +69,13 @@ def hard_leptons(events: ak.Array) -> HardLeptons:
     counts = ak.to_numpy(ak.num(columns["pdgId"]))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: ak.to_numpy(ak.flatten(values)) for name, values in columns.items()}
-    ids = flat["pdgId"].astype(np.int64)
-    mothers = flat["genPartIdxMother"].astype(np.int64)
-    flags = flat["statusFlags"].astype(np.int64)
-    index = np.full((len(counts), 2), -1)
     flavour, charge = np.zeros((2, len(counts)), dtype=np.int64)
-    _pick(offsets, ids, mothers, flags, index, flavour, charge)
-
-    def momentum(column: int) -> FloatArray:
-        found = index[:, column] >= 0
-        values = np.full((3, len(counts)), np.nan)
-        for row, name in enumerate(("pt", "eta", "phi")):
-            values[row, found] = flat[name][index[found, column]]
-        return values
-
-    return HardLeptons(
-        flavour=flavour, charge=charge, lepton=momentum(0), other=momentum(1)
-    )
+    lepton, other = np.full((2, 3, len(counts)), np.nan)
+    # The kernel is compiled for the integers of the file: copies would cost as much.
+    particles = flat["pdgId"], flat["genPartIdxMother"], flat["statusFlags"]
+    momenta = flat["pt"], flat["eta"], flat["phi"]
+    _pick(offsets, particles, momenta, flavour, charge, lepton, other)
+    return HardLeptons(flavour=flavour, charge=charge, lepton=lepton, other=other)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -99,7 +89,9 @@ def _before_radiation(start, i, ids, mothers, flags):  # type: ignore[no-untyped
 
 
 @numba.njit(cache=True, nogil=True)
-def _pick(offsets, ids, mothers, flags, index, flavour, charge):  # type: ignore[no-untyped-def]
+def _pick(offsets, particles, momenta, flavour, charge, lepton, other):  # type: ignore[no-untyped-def]
+    ids, mothers, flags = particles
+    pt, eta, phi = momenta
     for event in range(len(offsets) - 1):
         start, n = offsets[event], 0
         first = second = -1
@@ -119,5 +111,6 @@ def _pick(offsets, ids, mothers, flags, index, flavour, charge):  # type: ignore
             continue
         flavour[event] = abs(a)
         charge[event] = 0 if charged != 1 else (-1 if a > 0 else 1)
-        index[event, 0] = _before_radiation(start, first, ids, mothers, flags)
-        index[event, 1] = _before_radiation(start, second, ids, mothers, flags)
+        for place, out in ((first, lepton), (second, other)):
+            i = _before_radiation(start, place, ids, mothers, flags)
+            out[0, event], out[1, event], out[2, event] = pt[i], eta[i], phi[i]

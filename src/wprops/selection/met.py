@@ -6,6 +6,7 @@ record of `CONVENTIONS`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import awkward as ak
@@ -86,23 +87,80 @@ def find_convention(events: ak.Array, dataset: Dataset) -> Convention:
     InputError
         If the file has no missing momentum by that name, or the name is unknown.
     """
-    known = {option.collection: option for option in (*CONVENTIONS, PUPPI)}
-    if dataset.met is not None and dataset.met not in known:
-        msg = (
-            f"dataset {dataset.name!r}: unknown `met: {dataset.met}`; known are "
-            f"{', '.join(known)}"
-        )
-        raise InputError(msg)
-    options = CONVENTIONS if dataset.met is None else (known[dataset.met],)
-    for option in options:
-        if all(has_branch(events, option.nominal.format(q)) for q in ("pt", "phi")):
-            return option
+    options = _options(dataset)
+    found = _first(options, lambda branch: has_branch(events, branch))
+    if found is not None:
+        return found
     looked_for = ", ".join(option.nominal.format("pt") for option in options)
     msg = (
         f"{file_name(events)} has no missing momentum: looked for {looked_for}; choose "
-        f"one of {', '.join(known)} with `met:` for dataset {dataset.name!r}"
+        f"one of {_known()} with `met:` for dataset {dataset.name!r}"
     )
     raise InputError(msg)
+
+
+def require_one_convention(
+    dataset: Dataset, branches: Mapping[str, Collection[str]]
+) -> None:
+    """Check that all files of a dataset name the missing momentum in one way.
+
+    Chunks choose by their own file, so that a mixed dataset would have two kinds of
+    missing momentum. Files without any are left to whoever needs it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The dataset.
+    branches : mapping of str to collection of str
+        Names of the branches of ``Events``, by file.
+
+    Raises
+    ------
+    InputError
+        If two files have different conventions, or the name in the catalogue is
+        unknown.
+    """
+    options = _options(dataset)
+    files: dict[str, str] = {}
+    for path, names in branches.items():
+        found = _first(options, names.__contains__)
+        if found is not None:
+            files.setdefault(found.collection, path)
+    if len(files) > 1:
+        examples = ", ".join(f"{name} in {path}" for name, path in files.items())
+        msg = (
+            f"dataset {dataset.name!r}: its files name the missing momentum in "
+            f"different ways: {examples}. Set `met:` to one that all of them have, or "
+            "split the dataset"
+        )
+        raise InputError(msg)
+
+
+def _known() -> str:
+    return ", ".join(option.collection for option in (*CONVENTIONS, PUPPI))
+
+
+def _options(dataset: Dataset) -> tuple[Convention, ...]:
+    """Return the conventions that a dataset may have, the best one first."""
+    if dataset.met is None:
+        return CONVENTIONS
+    named = [o for o in (*CONVENTIONS, PUPPI) if o.collection == dataset.met]
+    if not named:
+        msg = (
+            f"dataset {dataset.name!r}: unknown `met: {dataset.met}`; known are "
+            f"{_known()}"
+        )
+        raise InputError(msg)
+    return tuple(named)
+
+
+def _first(
+    options: Iterable[Convention], has: Callable[[str], bool]
+) -> Convention | None:
+    for option in options:
+        if all(has(option.nominal.format(quantity)) for quantity in ("pt", "phi")):
+            return option
+    return None
 
 
 def missing_momentum(events: ak.Array, convention: Convention) -> Met:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import awkward as ak
 import numpy as np
@@ -58,8 +59,7 @@ def kinematic_shifts(
         for side in record.variations:
             label = variation_label(record.name, side)
             if record.name == "muon_scale":
-                pt = candidates.pt_up if side == "up" else candidates.pt_down
-                yield label, candidates.with_muon_pt(pt)
+                yield label, _muon_shift(candidates, dataset, side)
             else:
                 varied = varied_momentum(events, convention, record.name, side)
                 # The change of the vector, since the candidates' one may be corrected.
@@ -70,3 +70,11 @@ def kinematic_shifts(
                 x = x[pick] + candidates.met * np.cos(candidates.met_phi)
                 y = y[pick] + candidates.met * np.sin(candidates.met_phi)
                 yield label, candidates.with_met(np.hypot(x, y), np.arctan2(y, x))
+
+
+def _muon_shift(candidates: Candidates, dataset: Dataset, side: str) -> Candidates:
+    """Shift the muon's momentum; the missing one follows if the correction did."""
+    pt = candidates.pt_up if side == "up" else candidates.pt_down
+    if dataset.corrections.propagate_muons:
+        return candidates.with_muon_pt(pt)
+    return replace(candidates, pt=pt).with_met(candidates.met, candidates.met_phi)

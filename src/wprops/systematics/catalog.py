@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 
 from wprops.errors import ConfigError
 from wprops.systematics.declaration import Systematic, unique
@@ -26,6 +27,9 @@ PROMPT = BOSON | {"top", "diboson"}
 
 #: Half-distance of the m_W templates [GeV].
 MASS_STEP = 0.05
+#: Uncertainty of the W width [GeV] (S. Navas et al., Particle Data Group, Phys. Rev. D
+#: 110 (2024) 030001: 2.085 ± 0.042, the average of direct measurements).
+WIDTH_STEP = 0.042
 #: Relative shift of the muon momentum at one standard deviation.
 MUON_SCALE = 5e-4
 #: Entries of the nine (muR, muF) weights that vary one or both scales by a factor 2
@@ -49,6 +53,8 @@ class Available:
         Whether there are alphaS and scale weights.
     prefire, efficiency : bool
         Whether prefire weights and efficiency scale factors are applied.
+    efficiency_parts : int
+        Number of eta bins of the efficiency factors in one eta bin of the templates.
     fakes : bool
         Whether multijet is estimated from data, and so varies with everything that
         is subtracted there.
@@ -57,6 +63,9 @@ class Available:
         and luminosity.
     without : frozenset of str
         Names or groups of records that the catalogue leaves out.
+    also : frozenset of str
+        Names or groups of records that the catalogue asks for, and that are not
+        declared otherwise: `OPTIONAL_NAMES`.
     """
 
     n_pdf: int = 0
@@ -64,9 +73,11 @@ class Available:
     scale: bool = False
     prefire: bool = False
     efficiency: bool = False
+    efficiency_parts: int = 1
     fakes: bool = False
     extra: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()
 
 
 def declare(available: Available) -> tuple[Systematic, ...]:
@@ -80,9 +91,20 @@ def declare(available: Available) -> tuple[Systematic, ...]:
     Raises
     ------
     ConfigError
-        If ``without`` names something that is not declared.
+        If ``without`` names something that is not declared, or ``also`` something
+        that is no optional record.
     """
-    records = _records(available)
+    unknown = sorted(available.also - OPTIONAL_NAMES)
+    if unknown:
+        msg = (
+            f"`also:` asks for {', '.join(unknown)}, which is no optional systematic; "
+            f"those are {', '.join(sorted(OPTIONAL_NAMES))}"
+        )
+        raise ConfigError(msg)
+    records = [
+        *_records(available),
+        *(r for r in _optional() if available.also & {r.name, r.group}),
+    ]
     if available.fakes:
         records = [_on_fakes(record) for record in records]
         records.append(
@@ -121,7 +143,7 @@ def _records(available: Available) -> list[Systematic]:
         *(_alphas() if available.alphas else ()),
         *(_scales() if available.scale else ()),
         *_muons(),
-        *(_efficiency() if available.efficiency else ()),
+        *(_efficiency(available.efficiency_parts) if available.efficiency else ()),
         *(_prefire() if available.prefire else ()),
         *_missing_momentum(),
         *_normalisations(),
@@ -141,6 +163,18 @@ def _boson_shape() -> Iterable[Systematic]:
         constrained=False,
         interpolation="quadratic",
         unit=f"{1000 * MASS_STEP:g} MeV",
+    )
+
+
+def _optional() -> Iterable[Systematic]:
+    """Declare what goes beyond the 2021 analysis, and a catalogue can ask for."""
+    yield Systematic(
+        name="width",
+        kind="weight",
+        processes=frozenset({SIGNAL, LOW_ACCEPTANCE}),
+        group="width",
+        interpolation="quadratic",
+        unit=f"{1000 * WIDTH_STEP:g} MeV",
     )
 
 
@@ -211,10 +245,26 @@ def _muons() -> Iterable[Systematic]:
     )
 
 
-def _efficiency() -> Iterable[Systematic]:
-    for index in range(N_EFFICIENCY):
+def stat_name(index: int, part: int, n_parts: int) -> str:
+    """Name of a statistical variation of the efficiency.
+
+    Examples
+    --------
+    >>> stat_name(2, 0, 1), stat_name(2, 1, 2)
+    ('sf_stat_2', 'sf_stat_2_1')
+    """
+    return f"sf_stat_{index}" if n_parts == 1 else f"sf_stat_{index}_{part}"
+
+
+def _efficiency(n_parts: int) -> Iterable[Systematic]:
+    """Statistical variations of each eta bin of the efficiency, and a systematic one.
+
+    Where a bin of the templates has several bins of the efficiency, each of them has
+    parameters of its own: they were measured independently.
+    """
+    for index, part in product(range(N_EFFICIENCY), range(n_parts)):
         yield Systematic(
-            name=f"sf_stat_{index}",
+            name=stat_name(index, part, n_parts),
             kind="weight",
             processes=PROMPT,
             group="sf_stat",
@@ -270,7 +320,9 @@ def _normalisations() -> Iterable[Systematic]:
         )
 
 
-#: Names and groups of all records, whatever inputs there are.
+#: Names and groups of the records that are declared on demand.
+OPTIONAL_NAMES = frozenset(_names(_optional()))
+#: Names and groups of all other records, whatever inputs there are.
 ALL_NAMES = _names(
     _records(Available(n_pdf=1, alphas=True, scale=True, prefire=True, efficiency=True))
 )

@@ -127,7 +127,7 @@ def _generated(signal: list[Sample], binning: Binning) -> dict[str, Generated]:
 
 
 def _by_channel(maps: Mapping[int, Generated]) -> dict[str, Generated]:
-    return {name: maps[charge] for name, charge in CHARGES.items()}
+    return {name: maps[charge] for name, charge in CHARGES.items() if charge in maps}
 
 
 def _boson_mass(datasets: list[Dataset]) -> float:
