@@ -151,8 +151,8 @@ def test_all_files_run_together_through_the_template_processor(tmp_path):
     shifts = {"nominal", "muon_scale_up", "muon_scale_down"}
     shifts |= {"unclustered_up", "unclustered_down"}
     for name, output in outputs.items():
-        for labels in output["blocks"].values():
-            assert set(labels) == ({"nominal"} if name == "data_2018" else shifts)
+        for block in output["blocks"].values():
+            assert set(block.labels) == ({"nominal"} if name == "data_2018" else shifts)
     assert {key for output in outputs.values() for key in output["blocks"]} == {
         "data",
         "Z",
@@ -241,5 +241,6 @@ def test_stock_files_have_no_jet_energy_variation_of_the_pf_momentum(tmp_path):
 def test_puppi_momentum_of_v12_has_all_its_variations(tmp_path):
     record = DATASETS["tt_v12"] | {"met": "PuppiMET"}
     outputs = process(catalogue(tmp_path, tt=record), "templates").outputs
-    (blocks,) = outputs["tt"]["blocks"].values()
-    assert {"jes_up", "jes_down", "unclustered_up", "unclustered_down"} <= set(blocks)
+    (block,) = outputs["tt"]["blocks"].values()
+    shifts = {"jes_up", "jes_down", "unclustered_up", "unclustered_down"}
+    assert shifts <= set(block.labels)
