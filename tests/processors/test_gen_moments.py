@@ -168,9 +168,11 @@ def test_maps_are_the_slow_sums(catalog, maps, events, name, label):
         means = (w * P[:, chosen]).sum(axis=1) / w.sum()
         A = FACTORS * means
         A[0] += 2 / 3
-        # Thousands of weights summed in another order.
-        assert_allclose(found.sigma[label][iy, iqt], w.sum(), rtol=1e-10)
-        assert_allclose(found.coefficients[label][:, iy, iqt], A, atol=1e-10)
+        # Thousands of weights summed in another order; directions of the parton
+        # densities are sums in single precision.
+        rounding = 1e-8 if label.startswith("pdf") else 1e-10
+        assert_allclose(found.sigma[label][iy, iqt], w.sum(), rtol=rounding)
+        assert_allclose(found.coefficients[label][:, iy, iqt], A, atol=rounding)
         if label == "nominal":
             error = np.sqrt((w**2).sum())
             assert_allclose(found.sigma_error[iy, iqt], error, rtol=1e-10)
@@ -339,8 +341,7 @@ def test_neither_taus_nor_direct_muons_have_moments(catalog):
     chosen = MomentProcessor.from_catalog(catalog, COARSE)
     for name in ("Wplus_tau", "top"):
         out = chosen.process(open_sample(catalog, name))
-        assert out[name].total() == {}
-        assert out[name].n_chunks == 1
+        assert out[name] == {}
 
 
 def test_a_run_without_bosons_says_what_is_needed(catalog, tmp_path):
@@ -361,7 +362,7 @@ def test_one_sample_may_hold_all_decays_of_both_charges(tmp_path):
         {"W": Sample(dataset=record)}, declare(Available())[1:], binning
     )
     events = open_nano(path, record=record, normalisation=2.0, chunk=0)
-    blocks = chosen.process(events)["W"].total()
+    blocks = chosen.process(events)["W"]
     # All bosons are inside of this bin; the second number is that of the generator.
     assert {name: int(block.entries.sum()) for name, block in blocks.items()} == {
         "Wplus": 400,

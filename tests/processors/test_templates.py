@@ -595,7 +595,7 @@ def without_truth(catalog, tmp_path):
     )
 
 
-    r"'Wplus_mu': the angular coefficients.*measure them with `wprops run --proc"
+NEEDED = r"'Wplus_mu': the angular coefficients.*measure them with `wprops run --proc"
 
 
 def test_signal_without_truth_says_what_is_missing(without_truth, tmp_path):
