@@ -56,7 +56,6 @@ from wprops.plots.templates import cell_processes
 from wprops.store import TemplateSet
 from wprops.systematics.declaration import NOMINAL
 from wprops.templates.filling import bin_index, fill, flat_index
-from wprops.templates.ordered_sum import OrderedSum
 from wprops.templates.parts import boson_cell
 
 plt.style.use(STYLE)
@@ -191,7 +190,7 @@ class GeneratedTemplates(ProcessorABC):
         n_cells = binning.n_cells * int(np.prod(binning.shape))
         variations = (NOMINAL,), np.ones((len(events), 1))
         block = fill(cell, n_cells, (EVEN_COMPONENTS, weights), variations)
-        return {dataset.name: OrderedSum(block, events.metadata["chunk"])}
+        return {dataset.name: block}
 
     def postprocess(self, accumulator):
         return accumulator

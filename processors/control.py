@@ -20,7 +20,6 @@ from wprops.execution.run import RunResult
 from wprops.nominal import efficiency, nominal_weight
 from wprops.selection.candidates import certified_events, golden_mask, select
 from wprops.selection.regions import SIGNAL
-from wprops.templates.ordered_sum import OrderedSum
 
 
 class ControlProcessor(ProcessorABC):
@@ -63,7 +62,7 @@ class ControlProcessor(ProcessorABC):
             histogram.fill(charge, values[name], weight=weight)
             filled[name] = histogram.view(flow=False)
         sums = {name: np.stack([v.value, v.variance]) for name, v in filled.items()}
-        return {dataset.name: OrderedSum(sums, events.metadata["chunk"])}
+        return {dataset.name: sums}
 
     def postprocess(self, accumulator: Any) -> Any:
         """Leave the sums as they are."""

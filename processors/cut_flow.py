@@ -17,7 +17,6 @@ from wprops.execution.run import RunResult
 from wprops.nominal import nominal_weight
 from wprops.selection.candidates import certified_events, golden_mask, select
 from wprops.selection.regions import REGIONS, cut_flow, cut_flow_records
-from wprops.templates.ordered_sum import OrderedSum
 
 
 class CutFlowProcessor(ProcessorABC):
@@ -38,7 +37,7 @@ class CutFlowProcessor(ProcessorABC):
         candidates = select(events, dataset, certified)
         weight = nominal_weight(events)
         flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
-        return {dataset.name: OrderedSum(flows, events.metadata["chunk"])}
+        return {dataset.name: flows}
 
     def postprocess(self, accumulator: Any) -> Any:
         """Leave the sums as they are."""

@@ -25,16 +25,15 @@ from wprops.physics.collins_soper import boson_and_angles
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.catalog import BOSON, SIGNAL
 from wprops.systematics.declaration import Systematic
-from wprops.templates.filling import Block, fill
-from wprops.templates.ordered_sum import OrderedSum
-from wprops.templates.parts import boson_cell
+from wprops.templates.filling import Block, Cells, fill
+from wprops.templates.parts import boson_cell, event_folds
 from wprops.weights import WeightInputs, weight_ratios
 
 #: Charge of each boson, whose samples are of these processes.
 BOSONS = {"Wplus": 1, "Wminus": -1, "Z": 0}
 PROCESSES = {"W": SIGNAL, "W_mu": SIGNAL, "Z": "Z"}
 #: Groups of uncertainties that change the bosons.
-THEORY = ("mass", "pdf", "alphas", "scale_z")
+THEORY = ("mass", "width", "pdf", "alphas", "scale_z")
 
 
 class MomentProcessor(ProcessorABC):
@@ -68,7 +67,7 @@ class MomentProcessor(ProcessorABC):
         blocks: dict[str, Block] = {}
         if dataset.process in PROCESSES:
             blocks = self.moments(events)
-        return {dataset.name: OrderedSum(blocks, events.metadata["chunk"])}
+        return {dataset.name: blocks}
 
     def moments(self, events: ak.Array) -> dict[str, Block]:
         """Sum the weight and the weight times each harmonic, by boson."""
@@ -97,12 +96,12 @@ class MomentProcessor(ProcessorABC):
                 self.systematics,
                 PROCESSES[dataset.process],
             )
-            blocks[name] = fill(
-                boson_cell(boson, self.binning),
-                self.binning.n_cells,
-                (COMPONENTS, columns),
-                ratios,
+            cells = Cells(
+                n_cells=self.binning.n_cells,
+                nominal=boson_cell(boson, self.binning),
+                fold=event_folds(events, index),
             )
+            blocks[name] = fill(cells, (COMPONENTS, columns), ratios)
         return blocks
 
     def postprocess(self, accumulator: Any) -> Any:

@@ -24,6 +24,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 POSITIVE = click.IntRange(min=1)
+#: Exit code of what the keyboard ends: 128 and the number of SIGINT.
+INTERRUPTED = 130
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
@@ -120,6 +122,11 @@ def toy(outdir: Path, **options: Any) -> None:
     "--workers", type=POSITIVE, default=2, help="Processes for futures and local dask."
 )
 @click.option("--address", help="Scheduler of a running dask cluster.")
+@click.option(
+    "--cluster",
+    type=EXISTING,
+    help="YAML file of the dask cluster to start, such as jobs of HTCondor or SLURM.",
+)
 @click.option("--chunksize", type=POSITIVE, default=250_000, help="Events per chunk.")
 @click.option("--binning", type=click.Choice(["coarse", "full"]), default="full")
 @click.option("--dataset", "datasets", multiple=True, help="Only these; repeatable.")
@@ -130,6 +137,11 @@ def toy(outdir: Path, **options: Any) -> None:
     "[default: OUTPUT.ledger]",
 )
 @click.option("--no-ledger", is_flag=True, help="Keep no finished chunks.")
+@click.option(
+    "--skip-bad-files",
+    is_flag=True,
+    help="Go on without files that are no good, and say what is lost.",
+)
 def run(
     catalogue: Path,
     processor: str,
@@ -138,11 +150,13 @@ def run(
     datasets: tuple[str, ...],
     ledger: Path | None,
     no_ledger: bool,
+    cluster: Path | None,
     **options: Any,
 ) -> None:
     """Run a processor over CATALOGUE and write what it returns."""
     from wprops.axes import BINNINGS
     from wprops.catalog import Catalog
+    from wprops.execution.cluster import Cluster
     from wprops.execution.processors import load_processor
     from wprops.execution.run import run as run_processor
 
@@ -150,15 +164,70 @@ def run(
     if datasets:
         catalog = catalog.only(datasets)
     configured = load_processor(processor).from_catalog(catalog, BINNINGS[binning])
-    if not no_ledger:
-        options["ledger"] = ledger or output.with_name(f"{output.name}.ledger")
-    result = run_processor(catalog, configured, **options)
+    kept = None if no_ledger else ledger or output.with_name(f"{output.name}.ledger")
+    if cluster is not None:
+        options["cluster"] = Cluster.read(cluster)
+    try:
+        result = run_processor(catalog, configured, ledger=kept, **options)
+    except KeyboardInterrupt:
+        if kept is None:
+            remedy = "nothing is kept without a ledger"
+        else:
+            remedy = (
+                f"finished chunks are in {kept}; the same command goes on from there"
+            )
+        click.echo(f"wprops: interrupted: {remedy}", err=True)
+        sys.exit(INTERRUPTED)
     configured.save(result, output)
     performance = result.performance
+    for line in performance["warnings"]:
+        click.echo(f"wprops: warning: {line}", err=True)
     click.echo(
         f"processed {performance['events']:,} events in "
         f"{performance['wall_s']:.1f} s, wrote {output}"
     )
+
+
+@main.command()
+@click.argument("histograms", type=EXISTING)
+@click.option("--output", "-o", type=FILE, required=True, help="Templates to write.")
+@click.option("--tables", type=FOLDER, help="Folder for all tables as CSV.")
+@click.option(
+    "--fake-curve",
+    type=click.Choice(["constant", "linear", "quadratic", "cubic"]),
+    default="linear",
+    help="Shape of the fake rate in pT.",
+)
+@click.option(
+    "--prompt-curve",
+    type=click.Choice(["erf", "logistic", "linear", "quadratic", "cubic"]),
+    default="erf",
+    help="Shape of the prompt rate in pT; erf and logistic need many events.",
+)
+def backgrounds(
+    histograms: Path,
+    output: Path,
+    tables: Path | None,
+    fake_curve: str,
+    prompt_curve: str,
+) -> None:
+    """Estimate multijet from the data in HISTOGRAMS and write templates with it."""
+    from wprops.backgrounds.curves import CURVES
+    from wprops.backgrounds.estimate import add_multijet
+    from wprops.backgrounds.summary import summary
+    from wprops.backgrounds.tables import write_tables
+    from wprops.store import TemplateSet
+
+    templates = add_multijet(
+        TemplateSet.read(histograms),
+        fake_curve=CURVES[fake_curve],
+        prompt_curve=CURVES[prompt_curve],
+    )
+    templates.write(output)
+    click.echo(summary(templates))
+    click.echo(f"wrote {output}")
+    for path in write_tables(templates, tables) if tables is not None else ():
+        click.echo(f"wrote {path}")
 
 
 @main.command()

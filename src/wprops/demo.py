@@ -10,8 +10,9 @@ from pathlib import Path
 from wprops.axes import COARSE
 from wprops.catalog import Catalog
 from wprops.events.toy.samples import write_toy
+from wprops.execution.executors import ExecutorName
 from wprops.execution.processors import load_processor
-from wprops.execution.run import ExecutorName, run
+from wprops.execution.run import run
 from wprops.fit.run import run_fit
 from wprops.report import write_report
 from wprops.store import TemplateSet

@@ -8,13 +8,17 @@ import uproot
 
 from tests.events.nano import toy_catalog, write_nano
 from wprops.errors import InputError
-from wprops.events.runs import genweight_sums, require_events_tree
+from wprops.events.runs import genweight_sums, read_facts
 
 EVENTS = {"genWeight": np.array([2.0, -1.0, 2.0, 2.0], np.float32)}
 
 
 def write(folder, name, *, runs=None, **branches):
     return str(write_nano(folder / name, branches or EVENTS, runs))
+
+
+def facts_of_data(path):
+    return read_facts(path, None)
 
 
 def tails(tail, sumw, count):
@@ -93,7 +97,7 @@ def test_both_sources_agree_on_a_toy_with_negative_weights(tmp_path, nano):
 
 def test_a_missing_file_is_named(tmp_path):
     path = str(tmp_path / "nowhere.root")
-    for function in (require_events_tree, lambda name: genweight_sums([name])):
+    for function in (facts_of_data, lambda name: genweight_sums([name])):
         with pytest.raises(
             InputError, match=rf"^{re.escape(path)} cannot be read as a ROOT file"
         ):
@@ -119,7 +123,7 @@ def corrupt(folder, kind):
 @pytest.mark.parametrize("kind", ["random bytes", "empty", "cut in the header"])
 def test_what_is_no_root_file_is_named_with_a_remedy(tmp_path, kind):
     path = corrupt(tmp_path, kind)
-    for function in (require_events_tree, lambda name: genweight_sums([name])):
+    for function in (facts_of_data, lambda name: genweight_sums([name])):
         with pytest.raises(
             InputError,
             match=rf"(?s)^{re.escape(path)} cannot be read .*Copy it again, or",
@@ -142,15 +146,15 @@ def test_a_file_without_events_lists_what_it_has(tmp_path):
     with pytest.raises(
         InputError, match=r"no Events tree, so it is not NanoAOD; it has Runs, cutflow"
     ):
-        require_events_tree(str(path))
+        facts_of_data(str(path))
     with uproot.recreate(path):
         pass
     with pytest.raises(InputError, match="it has nothing"):
-        require_events_tree(str(path))
+        facts_of_data(str(path))
 
 
 def test_a_file_with_events_is_accepted(tmp_path):
-    require_events_tree(write(tmp_path, "good.root"))
+    facts_of_data(write(tmp_path, "good.root"))
 
 
 def test_without_a_runs_tree_the_message_names_an_option_that_works(tmp_path):

@@ -1,13 +1,12 @@
 """Finished chunks on disk, so that a run that was cut off goes on where it stopped.
 
-An entry is the result of one chunk under a key that holds all it depends on: the file
+An entry is what came of one chunk under a key that holds all it depends on: the file
 by its UUID, the range of entries, what the catalogue says of the dataset, the
 normalisation, the versions of libraries, the code of the package, of the processor and
 of the Python files beside it, and the processor's configuration. Whatever changes,
 changes the key: nothing old is used by mistake, and what did not change is not computed
-again. Entries are written under another name and
-renamed when complete, so one that exists is whole; its checksum is looked at all the
-same.
+again. Entries are written under another name and renamed when complete, so one that
+exists is whole; its checksum is looked at all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pickle
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -31,24 +30,44 @@ import wprops
 from wprops.datasets import Dataset
 from wprops.errors import ConfigError
 from wprops.provenance import digest, file_digest, package_versions
-from wprops.templates.ordered_sum import OrderedSum
 
 logger = logging.getLogger(__name__)
 
-#: Key of the number of chunks taken from the ledger in what workers return.
-HITS = "ledger_hits"
 #: Parts of the package that cannot change what a chunk gives.
-_DOWNSTREAM = ("fit", "plots", "report.py", "demo.py", "cli.py", "store.py")
+_DOWNSTREAM = (
+    "fit",
+    "interchange",
+    "plots",
+    "report.py",
+    "demo.py",
+    "cli.py",
+    "store.py",
+)
 _CHECKSUM = 32  # bytes of the SHA-256 in front of an entry
 
 
-class Ledger(ProcessorABC):
-    """A processor that asks the ledger before it works.
+class Entry(NamedTuple):
+    """What is kept of a chunk.
+
+    Attributes
+    ----------
+    sumw : float or None
+        Sum of the generator weights of its events; None where there are none.
+    result : Any
+        What the processor returned.
+    """
+
+    sumw: float | None
+    result: Any
+
+
+class Ledger:
+    """A folder of finished chunks, for one processor and its configuration.
 
     Parameters
     ----------
     processor : ProcessorABC
-        Returns ``{dataset: OrderedSum}`` for a chunk.
+        What chunks are processed by.
     folder : Path
         Where entries are kept; all workers have to see it.
     datasets : mapping of str to str
@@ -64,7 +83,6 @@ class Ledger(ProcessorABC):
     def __init__(
         self, processor: ProcessorABC, folder: Path, datasets: Mapping[str, str]
     ) -> None:
-        self.processor = processor
         self.folder = folder
         code = [package_digest(), package_versions(), _code(processor)]
         settings = vars(processor).copy()
@@ -80,23 +98,21 @@ class Ledger(ProcessorABC):
             for name, content in datasets.items()
         }
 
-    def process(self, events: Any) -> Any:
-        """Return the entry of a chunk, or process and keep it."""
-        metadata = events.metadata
-        name, chunk = metadata["record"].name, metadata["chunk"]
-        path = self.folder / self._entry(metadata)
-        found = _read(path)
-        if found is not None:
-            return {name: OrderedSum(found, chunk), HITS: 1}
-        result = self.processor.process(events)
-        _write(path, result[name].total())
-        return result
+    def read(self, metadata: Mapping[str, Any]) -> Entry | None:
+        """Return the entry of a chunk; None if there is none or it is damaged.
 
-    def postprocess(self, accumulator: Any) -> Any:
-        """Leave the sums as they are."""
-        return accumulator
+        Raises
+        ------
+        ConfigError
+            If the folder cannot be read.
+        """
+        return _read(self._path(metadata))
 
-    def _entry(self, metadata: Mapping[str, Any]) -> str:
+    def write(self, metadata: Mapping[str, Any], entry: Entry) -> None:
+        """Keep a chunk; raises ConfigError if the folder cannot be written."""
+        _write(self._path(metadata), entry)
+
+    def _path(self, metadata: Mapping[str, Any]) -> Path:
         name = metadata["record"].name
         key = digest(
             [
@@ -107,11 +123,10 @@ class Ledger(ProcessorABC):
                 int(metadata["entrystop"]),
             ]
         )
-        return f"{name}/{key}"
+        return self.folder / name / key
 
 
-def _read(path: Path) -> Any:
-    """Return an entry; None if there is none or it is damaged."""
+def _read(path: Path) -> Entry | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -125,8 +140,8 @@ def _read(path: Path) -> Any:
     return pickle.loads(payload)
 
 
-def _write(path: Path, result: Any) -> None:
-    payload = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+def _write(path: Path, entry: Entry) -> None:
+    payload = pickle.dumps(entry, protocol=pickle.HIGHEST_PROTOCOL)
     # One name per attempt: two workers, of two hosts even, may have the same chunk.
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:

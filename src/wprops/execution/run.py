@@ -1,45 +1,47 @@
 """Run a processor over a catalogue: locally, on several cores or on dask.
 
-Every chunk is numbered within its dataset, so that a processor can return an
-`OrderedSum` and all executors give the same bits.
+The result of a chunk is plain: whatever coffea can add, and results are added in the
+order of chunks, so that all executors give the same bits. Beside them a book is kept
+of the chunks that came, so that none is lost and none counts twice.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from coffea.processor import (
-    DaskExecutor,
-    FuturesExecutor,
-    IterativeExecutor,
-    ProcessorABC,
-    Runner,
-)
+from coffea.processor import IterativeExecutor, ProcessorABC, Runner
 from coffea.processor.executor import ExecutorBase, WorkItem
-from coffea.util import coffea_console
-from distributed import Client, LocalCluster
-from uproot.deserialization import DeserializationError
+from distributed import KilledWorker
+from loky.process_executor import TerminatedWorkerError
 
 from wprops.catalog import Catalog
-from wprops.datasets import Dataset
-from wprops.errors import ConfigError, InputError, WpropsError
-from wprops.events.runs import genweight_sums, require_events_tree
+from wprops.errors import WpropsError
 from wprops.events.schema import NanoSchema
-from wprops.execution.ledger import HITS, Ledger
+from wprops.execution.cluster import Cluster
+from wprops.execution.executors import ExecutorName, open_executor
+from wprops.execution.inputs import PB_IN_FB as PB_IN_FB
+from wprops.execution.inputs import (
+    Plan,
+    check_book,
+    describe_loss,
+    loss,
+    plan,
+    raise_failures,
+    read_files,
+    sample_table,
+    without,
+)
+from wprops.execution.ledger import Ledger
+from wprops.execution.worker import Chunk, Failure, Worker
 from wprops.provenance import collect
 
 logger = logging.getLogger(__name__)
 
-ExecutorName = Literal["iterative", "futures", "dask"]
-PB_IN_FB = 1000.0
-#: Key of the messages of failed chunks in what workers return.
-_FAILURES = "failures"
 #: Memory for decompressed branches: a jagged branch is two buffers, offsets and
 #: content, and is decompressed twice if the first one has been forgotten.
 ARRAY_CACHE = "1 GB"
@@ -56,7 +58,10 @@ class RunResult:
     catalog : Catalog
         The catalogue that was run over.
     performance : dict
-        Wall time, events, chunks, bytes read and rates.
+        Wall time, events, chunks, bytes read and rates; ``samples``, a table of what
+        was processed of each dataset beside what its files say (see
+        `wprops.execution.inputs.sample_table`); ``left_out``, the files that were no
+        good, with the reason, and ``warnings``, what that means.
     provenance : dict
         Versions, inputs and configuration.
     """
@@ -74,9 +79,11 @@ def run(
     executor: ExecutorName = "iterative",
     workers: int = 1,
     address: str | None = None,
+    cluster: Cluster | None = None,
     chunksize: int = 250_000,
     progress: bool = True,
     ledger: Path | None = None,
+    skip_bad_files: bool = False,
 ) -> RunResult:
     """Run ``processor`` over all files of ``catalog``.
 
@@ -85,13 +92,17 @@ def run(
     catalog : Catalog
         Datasets with files.
     processor : ProcessorABC
-        Returns ``{dataset name: OrderedSum(result, metadata["chunk"])}``.
+        Returns ``{dataset name: result}``, where the result is anything that coffea
+        can add. `events.metadata` has the record of the dataset and its
+        normalisation.
     executor : {"iterative", "futures", "dask"}
         Where chunks are processed.
     workers : int
         Number of processes for ``futures`` and for a local dask cluster.
     address : str, optional
         Scheduler of a running dask cluster; a local cluster when omitted.
+    cluster : Cluster, optional
+        Dask cluster to start for the run, such as jobs of a batch system.
     chunksize : int
         Events per chunk.
     progress : bool
@@ -99,6 +110,10 @@ def run(
     ledger : Path, optional
         Folder of finished chunks, see `wprops.execution.ledger`: a run that was cut
         off goes on where it stopped. All workers have to see it.
+    skip_bad_files : bool
+        Whether to leave out files that are no good. Nothing of them is in the result,
+        and the rest of a sample is normalised to its cross section; of data,
+        luminosity is lost. What was left out is logged and in the result.
 
     Returns
     -------
@@ -107,168 +122,124 @@ def run(
     Raises
     ------
     ConfigError
-        If a file of the catalogue does not exist, or a scheduler is given to another
-        executor than dask.
+        If a file of the catalogue does not exist, events are there twice, or a
+        scheduler or cluster does not fit the executor; at once, also while running.
+    ProcessorError
+        If the processor has a bug: it names file and entries; at once.
     InputError
-        If a file cannot be read or lacks something, or a chunk is missing.
+        If files cannot be read or lack something, once all others are done; or if a
+        chunk is missing or its events are not as many as announced.
     WpropsError
         If the processor raises it, once all other chunks are done.
     """
     start = time.perf_counter()
-    if address is not None and executor != "dask":
-        msg = f"a scheduler was given, but the executor is {executor!r}; choose dask"
-        raise ConfigError(msg)
     catalog.require_files()
-    digest = catalog.digest
-    metadata = {
-        dataset.name: _dataset_metadata(dataset, catalog.luminosity)
-        for dataset in catalog.datasets
-    }
-    with (
-        _quiet(not progress),
-        _executor(executor, workers, address, progress) as coffea_executor,
-    ):
-        runner = Runner(
-            executor=coffea_executor,
-            pre_executor=IterativeExecutor(status=False),
-            schema=NanoSchema,
-            chunksize=chunksize,
-            savemetrics=True,
-            metadata_cache={},
-        )
-        chunks = _number_chunks(_preprocess(runner, catalog), catalog, metadata)
-        worker = processor
-        if ledger is not None:
-            worker = Ledger(processor, ledger.absolute(), catalog.dataset_digests())
-        result = runner.run(
-            chunks, _Reporting(worker), uproot_options={"array_cache": ARRAY_CACHE}
-        )
-    _raise_failures(result["out"].get(_FAILURES, set()))
-    outputs = _totals(result["out"], chunks)
+    files = read_files(catalog)
+    failures = list(files.failures)
+    if not skip_bad_files:
+        raise_failures(failures)
+    kept = None
+    if ledger is not None:
+        kept = Ledger(processor, ledger.absolute(), catalog.dataset_digests())
+    with open_executor(
+        executor, workers=workers, address=address, cluster=cluster, progress=progress
+    ) as opened:
+        while True:
+            sound = without(catalog, failures)
+            planned = plan(sound, files.facts, chunksize)
+            outcome = _process(planned, Worker(processor, kept), opened)
+            if not outcome.failures:
+                break
+            if not skip_bad_files:
+                raise_failures(outcome.failures)
+            # Chunks of a bad file are in the sums, and it is in the normalisation.
+            failures += outcome.failures
+    lost = loss(catalog, files.facts, failures)
+    warnings = describe_loss(catalog, lost)
+    for line in warnings:
+        logger.warning(line)
     wall = time.perf_counter() - start
+    events = sum(len(item) for item in planned.chunks)
     return RunResult(
-        outputs=outputs,
-        catalog=catalog,
-        performance=_performance(result["metrics"], chunks, wall, executor, workers)
-        | {"chunks_from_ledger": result["out"].get(HITS, 0)},
+        outputs=outcome.results,
+        catalog=sound,
+        performance={
+            "executor": executor,
+            "workers": workers if cluster is None else cluster.n_workers,
+            "events": events,
+            "chunks": len(planned.chunks),
+            "chunks_from_ledger": outcome.hits,
+            "bytes_read": int(outcome.metrics["bytesread"]),
+            "wall_s": wall,
+            "process_s": float(outcome.metrics["processtime"]),
+            "events_per_s": events / wall,
+            "samples": sample_table(planned, outcome.book, lost),
+            "left_out": [_failure_record(failure) for failure in failures],
+            "warnings": warnings,
+        },
         provenance=collect(
             catalog=catalog.name,
-            catalog_digest=digest,
-            inputs=[_chunk_record(item) for item in chunks],
+            catalog_digest=catalog.digest,
+            inputs=[_chunk_record(item) for item in planned.chunks],
             processor=type(processor).__name__,
         ),
     )
 
 
-class _Reporting(ProcessorABC):
-    """Turns the project's errors into data.
-
-    coffea wraps an exception of a chunk into its own, and executors drop the cause;
-    as data the message arrives whole, whatever the executor.
-    """
-
-    def __init__(self, processor: ProcessorABC) -> None:
-        self.processor = processor
-
-    def process(self, events: Any) -> Any:
-        try:
-            return self.processor.process(events)
-        except WpropsError as error:
-            return {_FAILURES: {(type(error), str(error))}}
-        except (OSError, DeserializationError) as error:
-            path = events.metadata["filename"]
-            msg = (
-                f"{path} cannot be read to its end: {error}. Copy it again, or take it "
-                "out of the catalogue"
-            )
-            return {_FAILURES: {(InputError, msg)}}
-
-    def postprocess(self, accumulator: Any) -> Any:
-        return accumulator
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    results: Mapping[str, Any]
+    book: Sequence[Chunk]
+    failures: Sequence[Failure]
+    hits: int
+    metrics: Mapping[str, Any]
 
 
-def _raise_failures(failures: set[tuple[type[WpropsError], str]]) -> None:
-    if failures:
-        kinds = {kind for kind, _ in failures}
-        kind = kinds.pop() if len(kinds) == 1 else WpropsError
-        raise kind("\n".join(sorted(message for _, message in failures)))
-
-
-def _dataset_metadata(dataset: Dataset, luminosity: float) -> dict[str, Any]:
-    """Return what a processor needs to know of a dataset besides its events."""
-    for path in dataset.files:
-        require_events_tree(path)
-    if dataset.kind == "data":
-        return {"record": dataset, "normalisation": 1.0}
-    sums = genweight_sums(dataset.files, source=dataset.sum_of_weights)
-    assert dataset.xsec is not None  # the catalogue requires it of simulation
-    return {
-        "record": dataset,
-        "normalisation": dataset.xsec * PB_IN_FB * luminosity / sums.sumw,
-    }
-
-
-def _preprocess(runner: Runner, catalog: Catalog) -> list[WorkItem]:
-    fileset = {
-        dataset.name: {"files": list(dataset.files), "treename": "Events"}
-        for dataset in catalog.datasets
-    }
-    return list(runner.preprocess(fileset))
-
-
-def _number_chunks(
-    items: list[WorkItem], catalog: Catalog, metadata: Mapping[str, dict[str, Any]]
-) -> list[WorkItem]:
-    """Give the chunks of every dataset numbers in the order of its files."""
-    position = {
-        (dataset.name, path): number
-        for dataset in catalog.datasets
-        for number, path in enumerate(dataset.files)
-    }
-    items = sorted(
-        items, key=lambda item: (position[item.dataset, item.filename], item.entrystart)
+def _process(planned: Plan, worker: Worker, executor: ExecutorBase) -> _Outcome:
+    """Process all chunks once, and look whether all came."""
+    runner = Runner(
+        executor=executor,
+        pre_executor=IterativeExecutor(status=False),
+        schema=NanoSchema,
+        savemetrics=True,
+        metadata_cache={},
     )
-    numbered = []
-    counts: dict[str, int] = {}
-    for item in items:
-        chunk = counts.get(item.dataset, 0)
-        counts[item.dataset] = chunk + 1
-        numbered.append(
-            replace(item, usermeta=metadata[item.dataset] | {"chunk": chunk})
+    try:
+        found = runner.run(
+            planned.chunks, worker, uproot_options={"array_cache": ARRAY_CACHE}
         )
-    return numbered
+    except (KilledWorker, TerminatedWorkerError) as error:
+        msg = (
+            f"a worker died, perhaps for want of memory ({error}); give workers more, "
+            "or choose a smaller `--chunksize`. What is finished is in the ledger"
+        )
+        raise WpropsError(msg) from error
+    out = found["out"]
+    failures = out["failures"]
+    if not failures:
+        failures = check_book(planned, out["book"])
+    return _Outcome(
+        results=out["results"],
+        book=out["book"],
+        failures=_by_file(failures),
+        hits=out["hits"],
+        metrics=found.get("metrics", {}),  # none if no file could be opened
+    )
 
 
-def _totals(out: Mapping[str, Any], chunks: list[WorkItem]) -> dict[str, Any]:
-    """Sum the chunks of each dataset; raise InputError if one is missing."""
-    totals = {}
-    for name in dict.fromkeys(item.dataset for item in chunks):
-        expected = sum(item.dataset == name for item in chunks)
-        found = out[name].n_chunks if name in out else 0
-        if found != expected:
-            msg = f"dataset {name!r}: {found} of {expected} chunks were processed"
-            raise InputError(msg)
-        totals[name] = out[name].total()
-    return totals
+def _by_file(failures: Sequence[Failure]) -> list[Failure]:
+    """Keep one failure of each file, that of its first chunk by the message."""
+    found: dict[str, Failure] = {}
+    for failure in sorted(failures, key=lambda f: (f.dataset, f.path, str(f.error))):
+        found.setdefault(failure.path, failure)
+    return list(found.values())
 
 
-def _performance(
-    metrics: Mapping[str, Any],
-    chunks: list[WorkItem],
-    wall: float,
-    executor: str,
-    workers: int,
-) -> dict[str, Any]:
-    events = sum(len(item) for item in chunks)
+def _failure_record(failure: Failure) -> dict[str, str]:
     return {
-        "executor": executor,
-        "workers": workers,
-        "events": events,
-        "chunks": len(chunks),
-        "bytes_read": int(metrics["bytesread"]),
-        "wall_s": wall,
-        "process_s": float(metrics["processtime"]),
-        "events_per_s": events / wall,
+        "dataset": failure.dataset,
+        "file": failure.path,
+        "reason": str(failure.error),
     }
 
 
@@ -278,38 +249,3 @@ def _chunk_record(item: WorkItem) -> dict[str, Any]:
         "uuid": item.fileuuid.hex(),
         "entries": [item.entrystart, item.entrystop],
     }
-
-
-@contextmanager
-def _quiet(quiet: bool) -> Iterator[None]:
-    """Silence coffea's bars, which ``status=False`` of its executors leaves on."""
-    before = coffea_console.quiet
-    coffea_console.quiet = before or quiet
-    try:
-        yield
-    finally:
-        coffea_console.quiet = before
-
-
-@contextmanager
-def _executor(
-    name: ExecutorName, workers: int, address: str | None, progress: bool
-) -> Iterator[ExecutorBase]:
-    if name == "iterative":
-        yield IterativeExecutor(status=progress, retries=0)
-    elif name == "futures":
-        yield FuturesExecutor(workers=workers, status=progress, retries=0)
-    elif address is not None:
-        with Client(address) as client:
-            yield DaskExecutor(client=client, status=progress, retries=0)
-    else:
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # any free port
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield DaskExecutor(client=client, status=progress, retries=0)
