@@ -48,7 +48,7 @@ from wprops.plots.style import (
     process_style,
 )
 from wprops.selection.candidates import certified_events, select
-from wprops.selection.regions import REGIONS, SIGNAL, Region, cut_flow
+from wprops.selection.regions import REGIONS, SIGNAL, Region, cut_flows
 
 plt.style.use(STYLE)
 OUTPUT = Path(os.environ.get("WPROPS_OUTPUT") or tempfile.mkdtemp(prefix="wprops_"))
@@ -129,7 +129,7 @@ for dataset in catalog.datasets:
     events = open_events(dataset)
     candidates = select(events, dataset, certified_events(events, dataset, golden))
     weight = nominal_weight(events)
-    flow = cut_flow(SIGNAL, candidates, weight)[:, 1]
+    flow = cut_flows([SIGNAL], candidates, weight)[0, :, 1]
     flows[dataset.process] = flows.get(dataset.process, 0) + flow
     chosen = before_mt.passes(candidates)
     histogram.fill(

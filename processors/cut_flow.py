@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import awkward as ak
-import numpy as np
 from coffea.lumi_tools import LumiMask
 from coffea.processor import ProcessorABC
 
@@ -16,7 +15,7 @@ from wprops.catalog import Catalog
 from wprops.execution.run import RunResult
 from wprops.nominal import nominal_weight
 from wprops.selection.candidates import certified_events, golden_mask, select
-from wprops.selection.regions import REGIONS, cut_flow, cut_flow_records
+from wprops.selection.regions import REGIONS, cut_flow_records, cut_flows
 
 
 class CutFlowProcessor(ProcessorABC):
@@ -36,7 +35,7 @@ class CutFlowProcessor(ProcessorABC):
         certified = certified_events(events, dataset, self.golden)
         candidates = select(events, dataset, certified)
         weight = nominal_weight(events)
-        flows = np.stack([cut_flow(region, candidates, weight) for region in REGIONS])
+        flows = cut_flows(REGIONS, candidates, weight)
         return {dataset.name: flows}
 
     def postprocess(self, accumulator: Any) -> Any:

@@ -30,7 +30,7 @@ from wprops.selection.regions import (
     ANY,
     REGIONS,
     SIGNAL,
-    cut_flow,
+    cut_flows,
     isolation_and_mt,
 )
 from wprops.selection.shifts import kinematic_shifts
@@ -84,7 +84,7 @@ class TemplateProcessor(ProcessorABC):
         with stage("weights"):
             weight = nominal_weight(events)
         with stage("selection"):
-            flows = np.stack([cut_flow(r, candidates, weight) for r in REGIONS])
+            flows = cut_flows(REGIONS, candidates, weight)
             pick, muons, classes = self._selected(events, dataset, candidates)
         with stage("weights"):
             kinematics = (candidates.eta[pick], candidates.pt[pick])

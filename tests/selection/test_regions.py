@@ -14,8 +14,8 @@ from wprops.selection.regions import (
     SHIFTED,
     SIGNAL,
     Cut,
-    cut_flow,
     cut_flow_records,
+    cut_flows,
 )
 
 N, SEED = 20_000, 23
@@ -167,7 +167,7 @@ def test_a_cut_is_a_half_open_interval_without_nan():
 
 @pytest.mark.parametrize("region", REGIONS, ids=NAMES)
 def test_a_cut_flow_counts_what_is_left(candidates, weight, region):
-    flow = cut_flow(region, candidates, weight)
+    (flow,) = cut_flows([region], candidates, weight)
     assert flow.shape == (len(region.cuts) + 1, 2)
     left = range(N)
     for cut, (events, weighted) in zip((None, *region.cuts), flow, strict=True):
@@ -185,12 +185,12 @@ def test_no_events_leave_a_flow_of_zeros(candidates):
         field.name: getattr(candidates, field.name)[:0]
         for field in dataclasses.fields(Candidates)
     }
-    flow = cut_flow(SIGNAL, Candidates(**nothing), np.empty(0))
+    (flow,) = cut_flows([SIGNAL], Candidates(**nothing), np.empty(0))
     assert not flow.any()
 
 
 def test_records_name_every_row_of_every_flow(candidates, weight):
-    flows = [(region, cut_flow(region, candidates, weight)) for region in REGIONS]
+    flows = list(zip(REGIONS, cut_flows(REGIONS, candidates, weight), strict=True))
     rows = cut_flow_records("Wplus_mu", flows)
     assert len(rows) == sum(len(region.cuts) + 1 for region in REGIONS)
     assert {row["dataset"] for row in rows} == {"Wplus_mu"}

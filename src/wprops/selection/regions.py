@@ -123,15 +123,16 @@ def isolation_and_mt(candidates: Candidates) -> NDArray[np.int64]:
     return np.where(isolation >= 0, isolation * n + slice_, -1)
 
 
-def cut_flow(
-    region: Region, candidates: Candidates, weight: FloatArray
+def cut_flows(
+    regions: Sequence[Region], candidates: Candidates, weight: FloatArray
 ) -> NDArray[np.float64]:
-    """Events that pass the first k cuts.
+    """Events that pass the first k cuts of each region.
 
     Parameters
     ----------
-    region : Region
-        The cuts.
+    regions : sequence of Region
+        Regions with one number of cuts; what they begin with in common is looked at
+        once.
     candidates : Candidates
         A chunk of events.
     weight : ndarray, shape (n,)
@@ -139,15 +140,27 @@ def cut_flow(
 
     Returns
     -------
-    ndarray, shape (n_cuts + 1, 2)
+    ndarray, shape (n_regions, n_cuts + 1, 2)
         Number of events and sum of weights; the first row is before any cut.
     """
-    passed = np.ones(len(weight), bool)
-    rows = [(float(len(weight)), float(weight.sum()))]
-    for cut in region.cuts:
-        passed = passed & cut.passes(candidates)
-        rows.append((float(passed.sum()), float(weight[passed].sum())))
-    return np.array(rows)
+    known: dict[tuple[Cut, ...], BoolArray] = {(): np.ones(len(weight), bool)}
+    rows: dict[tuple[Cut, ...], tuple[int, float]] = {
+        (): (len(weight), float(weight.sum()))
+    }
+    for region in regions:
+        for k, cut in enumerate(region.cuts):
+            before, after = region.cuts[:k], region.cuts[: k + 1]
+            if after not in known:
+                passed = known[before] & cut.passes(candidates)
+                known[after] = passed
+                rows[after] = int(np.count_nonzero(passed)), float(weight[passed].sum())
+    return np.array(
+        [
+            [rows[region.cuts[:k]] for k in range(len(region.cuts) + 1)]
+            for region in regions
+        ],
+        dtype=float,
+    )
 
 
 def cut_flow_records(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.datasets import Dataset
-from wprops.selection.candidates import Candidates
+from wprops.selection.candidates import Candidates, FloatArray
 from wprops.selection.met import find_convention, missing_momentum, varied_momentum
 from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
 
@@ -52,7 +52,8 @@ def kinematic_shifts(
     if dataset.kind == "data":
         return
     convention = find_convention(events, dataset)
-    nominal = missing_momentum(events, convention)
+    nominal = _components(missing_momentum(events, convention), pick)
+    used = _components((candidates.met, candidates.met_phi), slice(None))
     for record in systematics:
         if record.kind != "kinematic":
             continue
@@ -61,15 +62,18 @@ def kinematic_shifts(
             if record.name == "muon_scale":
                 yield label, _muon_shift(candidates, dataset, side)
             else:
-                varied = varied_momentum(events, convention, record.name, side)
+                met = varied_momentum(events, convention, record.name, side)
                 # The change of the vector, since the candidates' one may be corrected.
-                x, y = (
-                    varied[0] * function(varied[1]) - nominal[0] * function(nominal[1])
-                    for function in (np.cos, np.sin)
-                )
-                x = x[pick] + candidates.met * np.cos(candidates.met_phi)
-                y = y[pick] + candidates.met * np.sin(candidates.met_phi)
+                x, y = _components(met, pick) - nominal + used
                 yield label, candidates.with_met(np.hypot(x, y), np.arctan2(y, x))
+
+
+def _components(
+    met: tuple[FloatArray, FloatArray], pick: NDArray[np.int64] | slice
+) -> FloatArray:
+    """Return x and y of some missing momenta [GeV], shape (2, n)."""
+    size, phi = met[0][pick], met[1][pick]
+    return np.stack([size * np.cos(phi), size * np.sin(phi)])
 
 
 def _muon_shift(candidates: Candidates, dataset: Dataset, side: str) -> Candidates:
