@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+from click.testing import CliRunner
 
 from tests.events.nano import toy_catalog, write_nano
 from tests.execution.small import (
@@ -20,6 +21,7 @@ from tests.execution.small import (
     write_code,
     write_files,
 )
+from wprops.cli import main
 from wprops.errors import ConfigError, InputError, TemplateError, WpropsError
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "running.md"
@@ -85,6 +87,12 @@ def of_toy(folder, nano, changes):
     return edited(toy, folder, lambda content: content["datasets"][0].update(changes))
 
 
+def mixed_conventions(folder):
+    ones = {name: np.ones(25, np.float32) for name in ("PFMET_pt", "PFMET_phi")}
+    replace(folder / "W_0.root", **ones)
+    replace(folder / "W_1.root", MET_pt=np.ones(30), MET_phi=np.ones(30))
+
+
 def nan_weights(folder):
     weights = np.ones(30, np.float32)
     weights[3:5] = np.nan
@@ -148,6 +156,7 @@ CASES = {
     "no tree `Events`": (no_events_tree, InputError, None),
     "a branch is missing": (missing_branch, InputError, "cut_flow"),
     "version without the missing momentum": (other_version, InputError, "cut_flow"),
+    "two kinds of missing momentum": (mixed_conventions, InputError, None),
     "NaN generator weights": (nan_weights, InputError, None),
     "NaN in another weight": (nan_variations, TemplateError, None),
     "copy of a file": (copied, ConfigError, None),
@@ -317,3 +326,32 @@ def test_a_wrong_processor_is_no_bad_file(files, tmp_path):
     wrong = write_code(tmp_path, "undefined_name")
     with pytest.raises(WpropsError, match="NameError: name 'undefined_name'"):
         produce(files, wrong, skip_bad_files=True)
+
+
+def test_the_command_line_says_what_is_lost(files, mine, tmp_path):
+    (files.base / "data_1.root").write_bytes(b"nothing")
+    arguments = ["run", str(files.base / "catalogue.yaml")]
+    arguments += ["-o", str(tmp_path / "flow.csv"), "--dataset", "data"]
+    arguments += ["--processor", str(write_saving(mine, tmp_path))]
+    stopped = CliRunner().invoke(main, arguments)
+    assert stopped.exit_code == 1
+    assert "data_1.root cannot be read as a ROOT file" in stopped.output
+    result = CliRunner().invoke(main, [*arguments, "--skip-bad-files"])
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"wprops: warning: dataset 'data': 1 of 2 files left out, .* of its bytes: "
+        r"ABOUT .* OF ITS LUMINOSITY IS LOST",
+        result.output,
+    )
+    assert (tmp_path / "flow.csv").read_text() == "20"
+
+
+def write_saving(mine, folder):
+    """A processor that the command line can use to the end."""
+    path = folder / "saving.py"
+    save = """
+    def save(self, result, path):
+        path.write_text(str(result.outputs["data"]["n"]))
+"""
+    path.write_text(mine.read_text() + save)
+    return path

@@ -19,7 +19,8 @@ from tests.execution.small import (
     produce,
 )
 from wprops.errors import ConfigError, InputError
-from wprops.execution.inputs import check_book, plan, read_files
+from wprops.execution.account import check_book
+from wprops.execution.inputs import plan, read_files
 from wprops.execution.processors import load_processor
 from wprops.execution.run import run
 from wprops.execution.worker import Chunk, ProcessorError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -54,6 +55,10 @@ class FileFacts:
     sections : ndarray of uint64, shape (n,), or None
         Luminosity sections of data, ascending: run in the upper 32 bits, section in
         the lower. None for simulation, whose sections mean nothing.
+    branches : frozenset of str
+        Names of the branches of ``Events``.
+    clusters : tuple of int
+        Entries at which baskets of all branches begin, and the number of entries.
     """
 
     path: str
@@ -62,6 +67,14 @@ class FileFacts:
     size: int
     generated: GenWeightSums | None
     sections: NDArray[np.uint64] | None
+    branches: frozenset[str]
+    clusters: tuple[int, ...] = ()
+
+
+@lru_cache(maxsize=64)
+def _shared(branches: frozenset[str]) -> frozenset[str]:
+    """Return one object for equal sets: thousands of files have the same names."""
+    return branches
 
 
 @contextmanager
@@ -118,6 +131,8 @@ def read_facts(path: str, source: Source | None) -> FileFacts:
             size=int(file.file.fEND),
             generated=generated,
             sections=sections,
+            branches=_shared(frozenset(file["Events"].keys())),
+            clusters=tuple(file["Events"].common_entry_offsets()),
         )
     if generated is not None and facts.entries > generated.n_events:
         msg = (

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from distributed import LocalCluster
+from distributed import LocalCluster, WorkerPlugin
 from distributed.deploy import Cluster as DaskCluster
 from pydantic import Field, model_validator
 
@@ -108,6 +109,13 @@ class Cluster(Record):
         return self
 
 
+class _IgnoreInterrupts(WorkerPlugin):
+    """The keyboard interrupts all processes of a terminal; the parent answers."""
+
+    def setup(self, worker: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def open_cluster(cluster: Cluster) -> Iterator[DaskCluster]:
     """Start a cluster; its jobs end with the block.
@@ -137,6 +145,7 @@ def _start(cluster: Cluster) -> DaskCluster:
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",  # any free port
+            plugins=(_IgnoreInterrupts(),),
         )
     try:
         jobqueue = importlib.import_module("dask_jobqueue")

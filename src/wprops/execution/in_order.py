@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from coffea.processor.accumulator import iadd
 from coffea.processor.executor import ExecutorBase, WorkItem, rich_bar
 
+from wprops.execution.memory import keep_freed_memory
 from wprops.execution.worker import process_chunk
 
 #: Chunks summed before they travel, at most: a group of template blocks is hardly
@@ -63,7 +65,7 @@ class InOrderExecutor(ExecutorBase):
             )
             results = self._results(partial(_sum_group, function), groups)
             for group, result in zip(groups, results, strict=True):
-                total = result if total is None else iadd(total, result)
+                total = _added(total, result)
                 bar.update(task, advance=sum(len(item) for item in group), refresh=True)
         return total, 0
 
@@ -99,8 +101,19 @@ def group_chunks(items: Sequence[WorkItem]) -> list[Group]:
 
 
 def _sum_group(function: Callable[[WorkItem], Any], group: Group) -> Any:
+    keep_freed_memory()
     total = None
     for item in group:
-        result = process_chunk(function, item)
-        total = result if total is None else iadd(total, result)
+        total = _added(total, process_chunk(function, item))
+    return total
+
+
+def _added(total: Any, result: Any) -> Any:
+    """Add a result in place, and the time of it to the times of the stages."""
+    if total is None:
+        return result
+    start = perf_counter()
+    total = iadd(total, result)
+    seconds = total["out"]["seconds"]
+    seconds["merging"] = seconds.get("merging", 0.0) + perf_counter() - start
     return total

@@ -22,20 +22,11 @@ from loky.process_executor import TerminatedWorkerError
 from wprops.catalog import Catalog
 from wprops.errors import WpropsError
 from wprops.events.schema import NanoSchema
+from wprops.execution.account import check_book, describe_loss, loss, sample_table
 from wprops.execution.cluster import Cluster
 from wprops.execution.executors import ExecutorName, open_executor
 from wprops.execution.inputs import PB_IN_FB as PB_IN_FB
-from wprops.execution.inputs import (
-    Plan,
-    check_book,
-    describe_loss,
-    loss,
-    plan,
-    raise_failures,
-    read_files,
-    sample_table,
-    without,
-)
+from wprops.execution.inputs import Plan, plan, raise_failures, read_files, without
 from wprops.execution.ledger import Ledger
 from wprops.execution.worker import Chunk, Failure, Worker
 from wprops.provenance import collect
@@ -60,7 +51,7 @@ class RunResult:
     performance : dict
         Wall time, events, chunks, bytes read and rates; ``samples``, a table of what
         was processed of each dataset beside what its files say (see
-        `wprops.execution.inputs.sample_table`); ``left_out``, the files that were no
+        `wprops.execution.account.sample_table`); ``left_out``, the files that were no
         good, with the reason, and ``warnings``, what that means.
     provenance : dict
         Versions, inputs and configuration.
@@ -172,6 +163,7 @@ def run(
             "bytes_read": int(outcome.metrics["bytesread"]),
             "wall_s": wall,
             "process_s": float(outcome.metrics["processtime"]),
+            "stages_s": dict(sorted(outcome.seconds.items())),
             "events_per_s": events / wall,
             "samples": sample_table(planned, outcome.book, lost),
             "left_out": [_failure_record(failure) for failure in failures],
@@ -192,6 +184,7 @@ class _Outcome:
     book: Sequence[Chunk]
     failures: Sequence[Failure]
     hits: int
+    seconds: Mapping[str, float]
     metrics: Mapping[str, Any]
 
 
@@ -223,6 +216,7 @@ def _process(planned: Plan, worker: Worker, executor: ExecutorBase) -> _Outcome:
         book=out["book"],
         failures=_by_file(failures),
         hits=out["hits"],
+        seconds=out["seconds"],
         metrics=found.get("metrics", {}),  # none if no file could be opened
     )
 

@@ -19,6 +19,7 @@ from wprops.errors import ConfigError, InputError, WpropsError
 from wprops.events.runs import sum_weights
 from wprops.events.schema import has_branch
 from wprops.execution.ledger import Entry, Ledger
+from wprops.stages import measure, stage
 
 #: Modules whose frames are in the traceback of whatever goes wrong in reading events.
 _READING = ("uproot.", "coffea.nanoevents.mapping")
@@ -85,12 +86,14 @@ class Worker(ProcessorABC):
         metadata = events.metadata
         name, path = metadata["record"].name, metadata["filename"]
         try:
-            entry = None if self.ledger is None else self.ledger.read(metadata)
-            hits = int(entry is not None)
-            if entry is None:
-                entry = Entry(_sum_genweight(events), self._result(events))
-                if self.ledger is not None:
-                    self.ledger.write(metadata, entry)
+            with measure() as seconds, stage("ledger"):
+                entry = None if self.ledger is None else self.ledger.read(metadata)
+                hits = int(entry is not None)
+                if entry is None:
+                    with stage("other"):
+                        entry = Entry(_sum_genweight(events), self._result(events))
+                    if self.ledger is not None:
+                        self.ledger.write(metadata, entry)
         except (ConfigError, ProcessorError):
             raise
         except WpropsError as error:
@@ -99,7 +102,9 @@ class Worker(ProcessorABC):
             failure = Failure(name, path, self._explain(error, metadata))
             return _notes(failures=[failure])
         chunk = Chunk(name, metadata["chunk"], len(events), entry.sumw)
-        return _notes(results={name: entry.result}, book=[chunk], hits=hits)
+        return _notes(
+            results={name: entry.result}, book=[chunk], hits=hits, seconds=seconds
+        )
 
     def postprocess(self, accumulator: Any) -> Any:
         """Leave the sums as they are."""
@@ -172,6 +177,7 @@ def _notes(
     book: Sequence[Chunk] = (),
     failures: Sequence[Failure] = (),
     hits: int = 0,
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return what is noted of a chunk; lists, as coffea adds to them at no cost."""
     return {
@@ -179,6 +185,7 @@ def _notes(
         "book": list(book),
         "failures": list(failures),
         "hits": hits,
+        "seconds": seconds or {},
     }
 
 
