@@ -24,16 +24,20 @@ from full_size_problem import BOTH, FULL, QUARTER, Size, build_problem
 from wprops.fit.covariance import factorise
 from wprops.fit.likelihood import Likelihood, relative_variance
 from wprops.fit.model import Model, build_model, observed
+from wprops.fit.pseudo_data import thrower
 from wprops.fit.run import fit_model
-from wprops.fit.toys import run_ensemble
+from wprops.fit.toys import Experiment, run_ensemble
 
 SIZES = {"quarter": QUARTER, "full": FULL, "both": BOTH}
 #: One size at a time is enlarged.
 GROWTH = {
     "reference": QUARTER,
     "bins x 2": replace(QUARTER, n_pt=60),
-    "processes x 2": replace(QUARTER, n_qt=12),
+    "bins x 4": replace(QUARTER, n_pt=120),
+    "processes x 2": replace(QUARTER, n_y=6),
+    "processes x 3.5": replace(QUARTER, n_qt=11, n_y=6),
     "nuisances + 100": replace(QUARTER, n_pdf=130),
+    "nuisances + 200": replace(QUARTER, n_pdf=230),
 }
 Times = dict[str, float]
 
@@ -105,19 +109,21 @@ def fits(model: Model, counts: np.ndarray, times: Times) -> list[str]:
     """Fit fluctuated data, without and with the noise of the templates."""
     notes = []
     for label, barlow_beeston in (("fit", False), ("fit BB", True)):
+        cpu = time.process_time()
         minimum = _timed(
             times,
             label,
             lambda b=barlow_beeston: fit_model(model, counts, barlow_beeston=b),
         )
+        cpu = time.process_time() - cpu
         covariance = _timed(
             times, "covariance", lambda m=minimum: m.covariance(model.parameters.names)
         )
         errors = np.sqrt(np.diag(covariance))
         notes.append(
             f"{label}: NLL {minimum.nll:.4f}, edm {minimum.edm:.1e} after "
-            f"{minimum.iterations} steps, median error of the strengths "
-            f"{np.median(errors[: model.parameters.n_poi]):.3g}"
+            f"{minimum.iterations} steps and {cpu:.2f} CPU s, median error of the "
+            f"strengths {np.median(errors[: model.parameters.n_poi]):.3g}"
         )
     return notes
 
@@ -130,10 +136,8 @@ def toys(model: Model, n: int, times: Times) -> list[str]:
         times,
         f"{n} toys",
         lambda: run_ensemble(
-            model,
-            model.parameters.start,
-            np.random.default_rng(1),
-            n,
+            Experiment(thrower(model, model.parameters.start, 1)),
+            range(n),
             n_workers=cores,
         ),
     )

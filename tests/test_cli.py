@@ -1,6 +1,7 @@
 """The chain as a user types it, file to file, and what happens to bad input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,62 @@ def test_a_scheduler_is_not_ignored(chain):
     )
     assert result.exit_code == 1
     assert "the executor is 'iterative'; choose dask" in result.output
+
+
+def test_a_fit_explains_itself_in_one_file(chain, tmp_path):
+    templates, first = chain / "templates.h5", chain / "fit.h5"
+    output = succeed(
+        *("fit", templates, "-o", tmp_path / "fit.h5", "--data", "toy", "--seed", 3),
+        *("--start", first, "--freeze", "pdf_*=0.5", "--freeze", "lumi", "--impacts"),
+        *("--scan", "m_W=80.3:80.5:3", "--scan", "lepton_veto=-1:1:2,m_W=80.3:80.4:2"),
+        *("--interval", "m_W", "--no-barlow-beeston", "--channels", "Wplus"),
+    )
+    result = FitResult.read(tmp_path / "fit.h5")
+    assert output.strip() == result.summary()
+    options = result.provenance["fit"]
+    assert (options["data"], options["seed"]) == ("toy", 3)
+    assert options["barlow_beeston"] is False
+    assert set(result.postfit) == {"Wplus"}
+    values = dict(zip(result.names, result.values, strict=True))
+    earlier = FitResult.read(first)
+    start = earlier.values[earlier.names.index("lumi")]
+    assert {values[name] for name in result.frozen} == {0.5, start}
+    assert result.scans["m_W"].points.ravel().tolist() == [80.3, 80.4, 80.5]
+    assert result.scans["lepton_veto, m_W"].points.shape == (4, 2)
+    assert set(result.intervals) == {"m_W"}
+    assert result.impacts.index("m_W") >= len(result.names)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--freeze", "lumi=much", "with a number as value"),
+        ("--scan", "m_W", "not NAME=LOW:HIGH:N"),
+        ("--scan", "m_W=80:81", "not NAME=LOW:HIGH:N"),
+        ("--scan", "m_W=80:81:0", "not NAME=LOW:HIGH:N"),
+        ("--scan", "a=0:1:2,b=0:1:2,c=0:1:2", "has 3 parameters; scan one or two"),
+    ],
+)
+def test_a_wrong_option_of_a_fit_is_refused(chain, tmp_path, option, value, message):
+    output = tmp_path / "fit.h5"
+    result = invoke("fit", chain / "templates.h5", "-o", output, option, value)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not output.exists()
+
+
+def test_a_fit_without_parameters_says_so(chain, tmp_path):
+    templates = TemplateSet.read(chain / "templates.h5")
+    channel = templates.channels["Wplus"]
+    processes = {
+        name: replace(process, variations={})
+        for name, process in channel.processes.items()
+        if process.role == "background"
+    }
+    bare = replace(channel, processes=processes, shared=())
+    replace(templates, channels={"Wplus": bare}, systematics=(), truth=None).write(
+        tmp_path / "t.h5"
+    )
+    result = invoke("fit", tmp_path / "t.h5", "-o", tmp_path / "fit.h5")
+    assert result.exit_code == 1
+    assert "the model has no parameters" in result.output

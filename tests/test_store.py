@@ -11,7 +11,7 @@ import uhi.io.hdf5
 
 from wprops.axes import COARSE
 from wprops.errors import TemplateError
-from wprops.hdf5 import write_json
+from wprops.hdf5 import write_axes, write_json
 from wprops.store import (
     SCHEMA_VERSION,
     Channel,
@@ -239,6 +239,9 @@ def nan_at(index):
     ("changes", "message"),
     [
         ({"nominal": nan_at((2, 1))}, r"'top', nominal has 1 bins .* \(2, 1\): nan"),
+        ({"nominal": [[1.0, 2.0]]}, "nominal is of type list, expected an array"),
+        ({"nominal": np.full(SHAPE, "1")}, "nominal is of type <U1, expected an array"),
+        ({"nominal": np.ones(SHAPE, dtype=complex)}, "type complex128, expected"),
         ({"nominal": np.ones((2, 3))}, r"nominal has shape \(2, 3\), expected \(3, 2"),
         ({"nominal": np.zeros(SHAPE)}, "'top' is empty"),
         ({"variance": -np.ones(SHAPE)}, "variance has 6 bins .* negative"),
@@ -261,6 +264,7 @@ def test_a_process_that_does_not_fit_is_refused(template_set, changes, message):
     [
         ({"charge": 0}, "charge 0"),
         ({"pt_edges": PT[::-1]}, "pt_edges are .* increasing"),
+        ({"pt_edges": np.array([25.0, 30.0, np.inf])}, "pt_edges are .* finite"),
         ({"data": -np.ones(SHAPE)}, "data has 6 bins .* negative"),
         ({"processes": {}}, "no processes"),
         ({"name": "a/b"}, "without '/'"),
@@ -397,4 +401,86 @@ def test_a_systematic_from_another_version_is_named(template_file):
         del file["systematics"]
         write_json(file, "systematics", records)
     with pytest.raises(TemplateError, match=r"'mw' has unknown fields \['colour'\]"):
+        TemplateSet.read(template_file)
+
+
+def test_a_path_may_be_text(template_set, tmp_path):
+    path = str(tmp_path / "templates.h5")
+    template_set.write(path)
+    assert list(TemplateSet.read(path).channels) == ["Wplus", "Wminus"]
+    assert TemplateSet.read_process(path, "Wplus", "top").role == "background"
+    with pytest.raises(TemplateError, match=r"there is no file .*gone\.h5"):
+        TemplateSet.read(str(tmp_path / "gone.h5"))
+
+
+def norm(name, size, **options):
+    return Systematic(
+        name=name,
+        kind="norm",
+        processes=frozenset({"top"}),
+        group="norm",
+        size=size,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ((norm("lumi", 1.02), norm("lumi", 1.03)), "systematics are not unique: lumi"),
+        ((norm("lumi", -1.0),), "'lumi' has size -1.0, expected the positive factor"),
+        ((norm("lumi", np.nan),), "'lumi' has size nan"),
+    ],
+)
+def test_wrong_declarations_are_named(template_set, records, message):
+    broken = replace(template_set, systematics=template_set.systematics + records)
+    with pytest.raises(TemplateError, match=message):
+        broken.validate()
+
+
+def test_an_eta_local_parameter_of_two_channels_asks_for_one_eta_binning(template_set):
+    (mass,) = template_set.systematics
+    local = replace(mass, eta_local=True)
+    other = replace(template_set.channels["Wminus"], eta_edges=ETA + 0.1)
+    channels = {**template_set.channels, "Wminus": other}
+    broken = replace(template_set, channels=channels, systematics=(local,))
+    message = "'mw' has one parameter per eta bin, but channels 'Wplus' and 'Wminus'"
+    with pytest.raises(TemplateError, match=message):
+        broken.validate()
+    # channels of other bins are fine where they share no such parameter
+    replace(broken, systematics=(mass,)).validate()
+    apart = replace(local, charge_correlated=False)
+    replace(broken, systematics=(apart,)).validate()
+
+
+@pytest.mark.parametrize("path", ["header", "channels/Wplus/header"])
+def test_a_name_that_a_file_lists_twice_is_refused(template_file, path):
+    with h5py.File(template_file, "a") as file:
+        header = json.loads(file[path][()])
+        key = "channels" if path == "header" else "processes"
+        header[key].append(header[key][0])
+        del file[path]
+        group = file.require_group(path).parent
+        del file[path]
+        write_json(group, "header", header)
+    with pytest.raises(TemplateError, match=f"lists {header[key][0]} more than once"):
+        TemplateSet.read(template_file)
+
+
+def store_own_axes(path, edges):
+    """Give one process axes of its own, as other writers do."""
+    with h5py.File(path, "a") as file:
+        group = file["channels/Wplus/processes/top"]
+        del group["axes"], group["ref_axes"]
+        write_axes(group, [("eta", "eta", ETA), ("pt", "pt", edges)])
+
+
+def test_a_process_may_store_the_axes_of_its_channel_again(template_file):
+    store_own_axes(template_file, PT)
+    assert TemplateSet.read(template_file).channels["Wplus"].processes["top"]
+
+
+def test_other_edges_of_a_process_are_named(template_file):
+    store_own_axes(template_file, PT + 1)
+    with pytest.raises(TemplateError, match=r"processes/top has the edges \[26"):
         TemplateSet.read(template_file)

@@ -402,14 +402,22 @@ def check_name(key: str, name: str, where: str) -> None:
 
 
 def _check_edges(edges: Array, where: str) -> None:
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        msg = f"{where} are {edges}, expected two or more increasing numbers."
+    if (
+        edges.ndim != 1
+        or len(edges) < 2
+        or not (np.isfinite(edges).all() and (np.diff(edges) > 0).all())
+    ):
+        msg = f"{where} are {edges}, expected two or more finite, increasing numbers."
         raise TemplateError(msg)
 
 
 def _check_array(
     values: Array, shape: tuple[int, ...], where: str, *, positive: bool = False
 ) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        kind = getattr(values, "dtype", type(values).__name__)
+        msg = f"{where} is of type {kind}, expected an array of real numbers."
+        raise TemplateError(msg)
     if values.shape != shape:
         msg = f"{where} has shape {values.shape}, expected {shape}."
         raise TemplateError(msg)

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -184,8 +184,17 @@ def run(
         click.echo(f"wprops: warning: {line}", err=True)
     click.echo(
         f"processed {performance['events']:,} events in "
-        f"{performance['wall_s']:.1f} s, wrote {output}"
+        f"{performance['wall_s']:.1f} s ({performance['events_per_s']:,.0f}/s), "
+        f"{performance['bytes_read'] / 1e6:,.0f} MB read, wrote {output}"
     )
+    stages = performance["stages_s"]
+    busy = sum(stages.values())
+    if busy:
+        shares = sorted(stages.items(), key=lambda item: -item[1])
+        click.echo(
+            "time of the workers: "
+            + ", ".join(f"{name} {seconds / busy:.0%}" for name, seconds in shares)
+        )
 
 
 @main.command()
@@ -230,30 +239,286 @@ def backgrounds(
         click.echo(f"wrote {path}")
 
 
+def _frozen(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Parse NAME[=VALUE]."""
+    parsed: dict[str, float | None] = {}
+    for value in values:
+        name, separator, _ = value.partition("=")
+        parsed |= _deviations(_ctx, _param, (value,)) if separator else {name: None}
+    return parsed
+
+
+def _scans(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Parse NAME=LOW:HIGH:N, or two of them with a comma in between."""
+    import numpy as np
+
+    scans = []
+    for value in values:
+        grids = {}
+        for part in value.split(","):
+            name, _, text = part.partition("=")
+            try:
+                low, high, number = text.split(":")
+                grids[name] = np.linspace(float(low), float(high), int(number))
+                if not grids[name].size:
+                    raise ValueError(number)
+            except ValueError as error:
+                msg = (
+                    f"{part!r} is not NAME=LOW:HIGH:N with two numbers and a number "
+                    "of points"
+                )
+                raise click.BadParameter(msg) from error
+        if len(grids) > 2:
+            msg = f"{value!r} has {len(grids)} parameters; scan one or two"
+            raise click.BadParameter(msg)
+        scans.append(grids)
+    return scans
+
+
 @main.command()
 @click.argument("templates", type=EXISTING)
 @click.option("--output", "-o", type=FILE, default=Path("fit.h5"))
-@click.option("--data", type=click.Choice(["observed", "asimov"]), default="observed")
+@click.option(
+    "--data",
+    type=click.Choice(["observed", "asimov", "toy"]),
+    default="observed",
+    help="The data of the set, its prediction, or pseudo-data from it.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of pseudo-data.")
 @click.option(
     "--barlow-beeston/--no-barlow-beeston",
     default=True,
     help="Whether to count the statistical error of the templates.",
 )
+@click.option(
+    "--channels", multiple=True, help="Only these together; repeatable.  [default: all]"
+)
+@click.option(
+    "--freeze",
+    multiple=True,
+    callback=_frozen,
+    metavar="NAME[=VALUE]",
+    help="Do not fit what the name or pattern (pdf_*) matches; repeatable.",
+)
+@click.option("--start", type=EXISTING, help="Begin at the result of an earlier fit.")
+@click.option("--impacts", is_flag=True, help="Compute all impacts.")
+@click.option(
+    "--scan",
+    "scans",
+    multiple=True,
+    callback=_scans,
+    metavar="NAME=LOW:HIGH:N[,…]",
+    help="Scan the profile likelihood of one parameter or two, or of m_W; repeatable.",
+)
+@click.option(
+    "--interval",
+    "intervals",
+    multiple=True,
+    metavar="NAME",
+    help="Find profile-likelihood intervals of a parameter, or of m_W; repeatable.",
+)
+@click.option(
+    "--blind",
+    type=FILE,
+    metavar="KEY",
+    help="Hide what the data say until `wprops reveal`. A missing key is made, for "
+    "somebody else to keep.",
+)
+@click.option(
+    "--blind-only",
+    "patterns",
+    multiple=True,
+    metavar="NAME",
+    help="Parameters, or patterns, that a new key hides; repeatable.  "
+    "[default: all strengths and the mass]",
+)
 def fit(
     templates: Path,
     output: Path,
-    data: Literal["observed", "asimov"],
-    barlow_beeston: bool,
+    channels: tuple[str, ...],
+    start: Path | None,
+    blind: Path | None,
+    patterns: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Fit TEMPLATES and write the result."""
+    from wprops.fit.blinding import blind_fit
+    from wprops.fit.results import FitResult
     from wprops.fit.run import run_fit
     from wprops.store import TemplateSet
 
-    result = run_fit(
-        TemplateSet.read(templates), data=data, barlow_beeston=barlow_beeston
-    )
+    options["channels"] = channels or None
+    options["start"] = None if start is None else FitResult.read(start)
+    if blind is not None:
+        result = blind_fit(
+            TemplateSet.read(templates), blind, patterns=patterns or None, **options
+        )
+    elif patterns:
+        msg = "--blind-only chooses what a key hides; give --blind KEY too"
+        raise click.UsageError(msg)
+    else:
+        result = run_fit(TemplateSet.read(templates), **options)
     result.write(output)
     click.echo(result.summary())
+
+
+def _truth(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[Path | None, dict[str, float]]:
+    """Tell one result file from NAME=VALUE pairs."""
+    files = [value for value in values if "=" not in value]
+    if len(files) > 1:
+        msg = f"{' and '.join(files)} are no NAME=VALUE pairs; give one result file"
+        raise click.BadParameter(msg)
+    pairs = tuple(value for value in values if "=" in value)
+    return (Path(files[0]) if files else None), _deviations(ctx, param, pairs)
+
+
+@main.command()
+@click.argument("templates", type=EXISTING)
+@click.option("--number", "-n", type=POSITIVE, default=1000, help="Toys to fit.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of all toys.")
+@click.option("--output", "-o", type=FILE, default=Path("toys.h5"))
+@click.option("--workers", type=POSITIVE, default=2, help="Toys at the same time.")
+@click.option(
+    "--truth",
+    multiple=True,
+    callback=_truth,
+    metavar="RESULT|NAME=VALUE",
+    help="True parameters: those of a result file, and others; repeatable.  "
+    "[default: as generated]",
+)
+@click.option(
+    "--channels", multiple=True, help="Only these together; repeatable.  [default: all]"
+)
+@click.option(
+    "--barlow-beeston/--no-barlow-beeston",
+    default=True,
+    help="Whether the statistical error of the templates counts, in toys and fits.",
+)
+@click.option("--table", type=FILE, help="CSV file for pulls and coverage.")
+@click.option("--figure", type=FILE, help="PDF, PNG or SVG file for the same.")
+def toys(
+    templates: Path,
+    number: int,
+    seed: int,
+    output: Path,
+    workers: int,
+    truth: tuple[Path | None, dict[str, float]],
+    channels: tuple[str, ...],
+    barlow_beeston: bool,
+    table: Path | None,
+    figure: Path | None,
+) -> None:
+    """Fit toys of TEMPLATES and print pulls and coverage; goes on where it stopped."""
+    from wprops.fit.blinding import require_revealed
+    from wprops.fit.coverage import coverage_lines, p_value, write_coverage
+    from wprops.fit.results import FitResult
+    from wprops.fit.toy_store import run_toys
+    from wprops.fit.toys import plan_toys
+    from wprops.store import TemplateSet
+
+    file, deviations = truth
+    values: dict[str, float] = {}
+    if file is not None:
+        result = FitResult.read(file)
+        require_revealed(result, "toys")
+        values = dict(zip(result.names, result.values.tolist(), strict=True))
+    experiment = plan_toys(
+        TemplateSet.read(templates),
+        seed=seed,
+        truth=values | deviations,
+        channels=channels or None,
+        barlow_beeston=barlow_beeston,
+    )
+    try:
+        ensemble = run_toys(experiment, number, output, n_workers=workers)
+    except KeyboardInterrupt:
+        click.echo(
+            f"wprops: interrupted: finished toys are in {output}.parts; the same "
+            "command goes on from there",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    for line in coverage_lines(ensemble):
+        click.echo(line)
+    if file is not None:
+        probability = p_value(ensemble, result.gof.statistic)
+        click.echo(f"p = {probability:.3f} of {file} among the toys")
+    if table is not None:
+        write_coverage(ensemble, table)
+    if figure is not None:
+        from wprops.fit.coverage import coverage
+        from wprops.plots.style import SampleLabel
+        from wprops.plots.toys import plot_coverage
+
+        label = SampleLabel(status="toys")
+        plot_coverage(coverage(ensemble), label=label).savefig(figure)
+
+
+@main.command()
+@click.argument("result", type=EXISTING)
+@click.argument("templates", type=EXISTING)
+@click.option("--key", type=EXISTING, required=True, help="Key of the blind fit.")
+@click.option("--output", "-o", type=FILE, required=True, help="Result to write.")
+def reveal(result: Path, templates: Path, key: Path, output: Path) -> None:
+    """Write the true result of the blind RESULT of TEMPLATES."""
+    from wprops.fit.blinding import reveal as reveal_result
+    from wprops.fit.blinding_key import Key
+    from wprops.fit.results import FitResult
+    from wprops.store import TemplateSet
+
+    revealed = reveal_result(
+        FitResult.read(result), TemplateSet.read(templates), Key.read(key)
+    )
+    revealed.write(output)
+    click.echo(revealed.summary())
+
+
+@main.command()
+@click.argument("templates", type=EXISTING)
+@click.option("--json", "output", type=FILE, help="Write all findings as JSON.")
+@click.option(
+    "--data",
+    type=click.Choice(["observed", "asimov", "toy"]),
+    default="observed",
+    help="The data of the set, its prediction, or pseudo-data from it.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of pseudo-data.")
+@click.option(
+    "--barlow-beeston/--no-barlow-beeston",
+    default=True,
+    help="Whether to count the statistical error of the templates.",
+)
+@click.option(
+    "--channels", multiple=True, help="Only these together; repeatable.  [default: all]"
+)
+@click.option(
+    "--parabola/--no-parabola",
+    default=True,
+    help="Whether to compare the likelihood with its parabola, along all parameters.",
+)
+@click.option("--shown", type=POSITIVE, default=5, help="Findings of a kind to print.")
+def diagnose(
+    templates: Path,
+    output: Path | None,
+    channels: tuple[str, ...],
+    shown: int,
+    **options: Any,
+) -> None:
+    """Fit TEMPLATES and say what is wrong or doubtful, and what to do."""
+    from wprops.fit.findings import table, to_json
+    from wprops.fit.inspection import inspect
+    from wprops.store import TemplateSet
+
+    found = inspect(TemplateSet.read(templates), channels=channels or None, **options)
+    if output is not None:
+        output.write_text(to_json(found), encoding="utf-8")
+    click.echo(table(found, n_shown=shown))
 
 
 @main.command()
@@ -267,6 +532,65 @@ def report(result: Path, templates: Path, output: Path) -> None:
     from wprops.store import TemplateSet
 
     write_report(FitResult.read(result), TemplateSet.read(templates), output)
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.argument("templates", type=EXISTING)
+@click.argument("output", type=FILE)
+@click.option("--format", "form", type=click.Choice(["rabbit", "pyhf"]), required=True)
+@click.option("--channel", "channels", multiple=True, help="Only these; repeatable.")
+@click.option(
+    "--systematic-type",
+    type=click.Choice(["log_normal", "normal"]),
+    default="log_normal",
+    help="Kind of all effects in a file of rabbit.",
+)
+@click.option(
+    "--approximate", is_flag=True, help="Convert what a file of rabbit cannot express."
+)
+@click.option(
+    "--barlow-beeston/--no-barlow-beeston",
+    default=True,
+    help="Whether a workspace of pyhf has the statistical error of the templates.",
+)
+def export(
+    templates: Path,
+    output: Path,
+    form: str,
+    channels: tuple[str, ...],
+    barlow_beeston: bool,
+    **options: Any,
+) -> None:
+    """Write TEMPLATES as an input of another framework, and say what differs."""
+    from wprops.interchange.pyhf_export import export_pyhf
+    from wprops.interchange.rabbit_export import export_rabbit
+    from wprops.store import TemplateSet
+
+    content, only = TemplateSet.read(templates), channels or None
+    if form == "pyhf":
+        statement = export_pyhf(
+            content, output, channels=only, barlow_beeston=barlow_beeston
+        )
+    else:
+        statement = export_rabbit(content, output, channels=only, **options)
+    click.echo(statement)
+    click.echo(f"wrote {output}")
+
+
+@main.command("import")
+@click.argument("file", type=EXISTING)
+@click.option("--output", "-o", type=FILE, required=True, help="Templates to write.")
+@click.option(
+    "--approximate", is_flag=True, help="Convert what templates cannot express."
+)
+def import_(file: Path, output: Path, approximate: bool) -> None:
+    """Read an input FILE of rabbit, write templates, and say what differs."""
+    from wprops.interchange.rabbit_templates import import_rabbit
+
+    templates, statement = import_rabbit(file, approximate=approximate)
+    templates.write(output)
+    click.echo(statement)
     click.echo(f"wrote {output}")
 
 

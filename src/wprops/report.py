@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from wprops.backgrounds.findings import TABLE as MULTIJET_TABLE
 from wprops.errors import TemplateError
+from wprops.fit.blinding import require_revealed
 from wprops.fit.results import FitResult, Postfit
 from wprops.fit.run import template_digest
+from wprops.plots.background_section import background_section
 from wprops.plots.comparison import (
     Comparison,
     compare,
@@ -76,7 +79,10 @@ def write_report(
     ------
     TemplateError
         If the result is of other templates.
+    ConfigError
+        If the result is blind: a report shows the data beside the prediction.
     """
+    require_revealed(result, "reports")
     _check_same_templates(result, templates)
     # An Asimov fit reproduces the simulation, whatever the pseudo-data are.
     observed = result.provenance["fit"]["data"] == "observed"
@@ -89,6 +95,7 @@ def write_report(
     sections = [
         _summary(result, compared, truth),
         _distributions(result, templates, label),
+        background_section(templates, label),
         _templates(templates, label),
         _spectra(result, compared, templates, truth, label),
         _mass(result, templates, truth, label),
@@ -222,16 +229,19 @@ def _distributions(
     figures = []
     for name, postfit in result.postfit.items():
         channel = templates.channels[name]
-        for when, shown in (
-            ("before the fit", channel),
-            ("after the fit", _after_fit(channel, postfit)),
+        for when, shown, records in (
+            ("before the fit", channel, templates.systematics),
+            ("after the fit", _after_fit(channel, postfit), ()),
         ):
             for axis in ("pt", "eta"):
-                figure = plot_distribution(shown, axis, label=label)
+                figure = plot_distribution(
+                    shown, axis, label=label, systematics=records
+                )
                 figures.append(picture(figure, f"{name}, {when}"))
     text = (
         "Signal and backgrounds are stacked, the grey band is the statistical error of "
-        "the simulation, counted with the events that templates share."
+        "the simulation, counted with the events that templates share, and before the "
+        "fit also that of all systematic uncertainties."
     )
     return Section(title="Data and prediction", paragraphs=[text], figures=figures)
 
@@ -356,6 +366,8 @@ def _tables(
 ) -> Iterator[Section]:
     tables: list[Table] = []
     for name, content in templates.tables.items():
+        if name == MULTIJET_TABLE:
+            continue  # among the backgrounds
         if name == CUT_FLOW:
             tables.extend(cut_flow_tables(content))
         else:

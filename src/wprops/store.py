@@ -115,7 +115,7 @@ class TemplateSet:
         return self.channels[name]
 
     @classmethod
-    def read(cls, path: Path) -> TemplateSet:
+    def read(cls, path: Path | str) -> TemplateSet:
         """Read and check a template file.
 
         Raises
@@ -124,13 +124,13 @@ class TemplateSet:
             If the file is missing, incomplete, foreign or of another version,
             or if its content does not fit together.
         """
-        with reading(path, FORMAT, SCHEMA_VERSION) as file:
+        with reading(Path(path), FORMAT, SCHEMA_VERSION) as file:
             templates = _read_set(file)
         templates.validate()
         return templates
 
     @staticmethod
-    def read_process(path: Path, channel: str, process: str) -> Process:
+    def read_process(path: Path | str, channel: str, process: str) -> Process:
         """Read one process without the rest of the file.
 
         Raises
@@ -138,11 +138,11 @@ class TemplateSet:
         TemplateError
             As `read`, and if the file has no such channel or process.
         """
-        with reading(path, FORMAT, SCHEMA_VERSION) as file:
-            folder = child(child(file["channels"], channel)["processes"], process)
-            return _read_process(folder, process)
+        with reading(Path(path), FORMAT, SCHEMA_VERSION) as file:
+            group = child(file["channels"], channel)
+            return _read_process(child(group["processes"], process), group, process)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Check the set and write it; an existing file is replaced at the end.
 
         Raises
@@ -151,7 +151,7 @@ class TemplateSet:
             If the set does not pass `validate`.
         """
         self.validate()
-        with writing(path, FORMAT, SCHEMA_VERSION) as file:
+        with writing(Path(path), FORMAT, SCHEMA_VERSION) as file:
             _write_set(file, self)
 
     def validate(self) -> None:
@@ -162,7 +162,8 @@ class TemplateSet:
         TemplateError
             Naming channel, process and field: for shapes that differ, numbers
             that are not finite, negative data or variances, empty templates,
-            names that do not match and variations nobody declared.
+            names that do not match or occur twice, variations nobody declared and
+            eta bins that differ where a parameter belongs to one of them.
         """
         _check_set(self)
 
@@ -208,6 +209,7 @@ def _check_set(templates: TemplateSet) -> None:
     if not templates.channels:
         msg = "the template set has no channels."
         raise TemplateError(msg)
+    _check_systematics(templates)
     declared = {label for record in templates.systematics for label in record.labels}
     for key, channel in templates.channels.items():
         check_name(key, channel.name, "channel")
@@ -221,6 +223,47 @@ def _check_set(templates: TemplateSet) -> None:
             where = f"truth of channel {key!r}"
             check_generated(generated, where)
             _check_same_cells(generated, channel.generated, where)
+
+
+def _check_systematics(templates: TemplateSet) -> None:
+    names = [record.name for record in templates.systematics]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        msg = (
+            f"names of systematics are not unique: {', '.join(repeated)}; declare each "
+            "source once, or rename one."
+        )
+        raise TemplateError(msg)
+    for record in templates.systematics:
+        if record.size is not None and not (
+            np.isfinite(record.size) and record.size > 0
+        ):
+            msg = (
+                f"systematic {record.name!r} has size {record.size}, expected the "
+                "positive factor at one standard deviation, such as 1.02."
+            )
+            raise TemplateError(msg)
+        if record.eta_local and record.charge_correlated:
+            _check_same_eta(templates, record)
+
+
+def _check_same_eta(templates: TemplateSet, record: Systematic) -> None:
+    """One parameter per eta bin for several channels asks for the same bins."""
+    acting = [
+        channel
+        for channel in templates.channels.values()
+        if any(
+            set(record.labels) & set(p.variations) for p in channel.processes.values()
+        )
+    ]
+    for channel in acting[1:]:
+        if not np.array_equal(channel.eta_edges, acting[0].eta_edges):
+            msg = (
+                f"systematic {record.name!r} has one parameter per eta bin, but "
+                f"channels {acting[0].name!r} and {channel.name!r} have different "
+                "eta_edges; use one binning, or set charge_correlated=False."
+            )
+            raise TemplateError(msg)
 
 
 def _check_same_cells(truth: Generated, other: Generated | None, where: str) -> None:
@@ -268,7 +311,7 @@ def _read_set(file: h5py.File) -> TemplateSet:
     return TemplateSet(
         channels={
             name: _read_channel(child(file["channels"], name), name)
-            for name in header["channels"]
+            for name in _distinct(header["channels"], file)
         },
         systematics=systematics,
         luminosity=header["luminosity"],
@@ -318,7 +361,8 @@ def _read_channel(group: h5py.Group, name: str) -> Channel:
         eta_edges=read_array(group, "ref_axes/axis_0/edges"),
         pt_edges=read_array(group, "ref_axes/axis_1/edges"),
         processes={
-            key: _read_process(child(folder, key), key) for key in header["processes"]
+            key: _read_process(child(folder, key), group, key)
+            for key in _distinct(header["processes"], group)
         },
         shared=tuple(
             _read_shared(child(group, f"shared/{index}"), record)
@@ -327,6 +371,18 @@ def _read_channel(group: h5py.Group, name: str) -> Channel:
         generated=_read_generated(group["generated"]) if "generated" in group else None,
         data=read_array(group, "data/storage/values") if "data" in group else None,
     )
+
+
+def _distinct(names: list[str], group: h5py.Group) -> list[str]:
+    """Refuse repeated names, of which a mapping would keep the last."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        msg = (
+            f"{group.file.filename}: the header of {group.name} lists "
+            f"{', '.join(repeated)} more than once; use distinct names."
+        )
+        raise TemplateError(msg)
+    return names
 
 
 def _read_shared(group: h5py.Group, record: dict[str, Any]) -> SharedEvents:
@@ -352,7 +408,8 @@ def _write_process(group: h5py.Group, axes: h5py.Group, process: Process) -> Non
         write_array(group, "entries", process.entries)
 
 
-def _read_process(group: h5py.Group, name: str) -> Process:
+def _read_process(group: h5py.Group, channel: h5py.Group, name: str) -> Process:
+    _check_same_axes(group, channel)
     header = read_json(group, "header")
     labels = header["variations"]
     varied = read_array(group, "variations") if labels else ()
@@ -366,6 +423,22 @@ def _read_process(group: h5py.Group, name: str) -> Process:
         cell=None if header["cell"] is None else tuple(header["cell"]),
         entries=read_array(group, "entries") if "entries" in group else None,
     )
+
+
+def _check_same_axes(group: h5py.Group, channel: h5py.Group) -> None:
+    """Compare axes that are stored again, not linked, with those of the channel."""
+    if child(group, "ref_axes") == child(channel, "ref_axes"):
+        return
+    for axis in ("axis_0", "axis_1"):
+        found = read_array(group, f"ref_axes/{axis}/edges")
+        expected = read_array(channel, f"ref_axes/{axis}/edges")
+        if not np.array_equal(found, expected):
+            msg = (
+                f"{group.file.filename}: {group.name} has the edges {found} in {axis}, "
+                f"its channel {expected}; fill all processes of a channel in one "
+                "binning."
+            )
+            raise TemplateError(msg)
 
 
 def _write_sidebands(group: h5py.Group, sidebands: Sidebands) -> None:

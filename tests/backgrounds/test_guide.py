@@ -2,8 +2,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 
 from tests.backgrounds.region_counts import truth
+from tests.backgrounds.sideband_set import make_set
+from wprops.cli import main
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "backgrounds.md"
 
@@ -30,3 +33,18 @@ def test_the_example_of_the_guide_runs_as_printed():
         for label in ("fake_lumi_up", "nominal", "fake_lumi_down")
     )
     assert up < nominal < down
+
+
+def test_the_command_of_the_guide_writes_the_tables_it_lists(tmp_path, monkeypatch):
+    text = GUIDE.read_text()
+    (command,) = re.findall(r"^wprops (backgrounds .*)$", text, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    # Few enough muons for something to look odd.
+    templates, _ = make_set(np.random.default_rng(1), qcd=2e4, n_pt=20)
+    templates.write(Path("histograms.h5"))
+    result = CliRunner().invoke(main, command.split())
+    assert result.exit_code == 0, result.output
+    listed = text.split("| file | rows |")[1].split("\n\n")[0]
+    names = re.findall(r"`(yield\w+|multijet_\w+)`", listed)
+    written = {path.stem for path in Path("tables").iterdir()}
+    assert set(names) == written

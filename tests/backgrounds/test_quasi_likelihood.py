@@ -75,6 +75,19 @@ def test_derivative_of_the_deviance_is_the_score(centre):
     assert_allclose(difference / (2 * step), score, rtol=1e-5)
 
 
+@pytest.mark.parametrize("left", [-0.5, -1.0, -2.5])
+def test_the_score_holds_where_a_subtraction_leaves_less_than_nothing(left):
+    """Also where the predicted variance of the observed difference is negative."""
+    x, y = np.array([20.0, left]), np.array([60.0, 3.0])
+    split = counted(x, y, (1.0 * ONE, 0.2 * ONE))
+    rate, step = np.full(2, 0.25), 1e-6
+    difference = deviance(split, rate + step) - deviance(split, rate - step)
+    total, residual, variance = profile(split, rate)
+    assert (total > 0).all()
+    score = -2 * np.sum(total * residual / variance)
+    assert_allclose(difference / (2 * step), score, rtol=1e-5)
+
+
 def test_bins_with_negative_weights_keep_everything_finite():
     split = counted(np.array([5.0, -1.0, 0.0, 0.0]), np.array([-3.0, 2.0, 0.0, -9.0]))
     rate = np.full(4, 0.4)

@@ -9,8 +9,9 @@ from wprops.errors import ConfigError, TemplateError
 from wprops.fit.external import Constraint
 from wprops.fit.likelihood import Likelihood, relative_variance
 from wprops.fit.model import build_model, observed
+from wprops.fit.pseudo_data import thrower
 from wprops.fit.run import fit_model, goodness_of_fit
-from wprops.fit.toys import run_ensemble, throw_external
+from wprops.fit.toys import Experiment, run_ensemble
 
 POIS = ("Wplus/W_A0_y0_qt0", "Wplus/W_A4_y0_qt0")
 COMBINATIONS = ({POIS[0]: 1.0, POIS[1]: -2.0}, {POIS[1]: 1.0, "mw": 0.5})
@@ -84,13 +85,14 @@ def test_derivatives_contain_the_external_term(templates):
 def test_toys_throw_the_external_measurements(templates):
     model = build_model(templates, channels=["Wplus"], constraints=[CONSTRAINT])
     start = model.parameters.start
-    thrown = throw_external(model, start, np.random.default_rng(2), 4000)
+    source = thrower(model, start, 2)
+    thrown = np.array([source.throw(i).external for i in range(4000)])
     mean = model.external.combinations @ start
     spread = np.sqrt(np.diag(COVARIANCE))
     assert (abs(thrown.mean(axis=0) - mean) < 4 * spread / np.sqrt(4000)).all()
     # 4 standard errors of a variance or covariance
     assert_allclose(np.cov(thrown.T), COVARIANCE, atol=4 * 0.02 * np.sqrt(2 / 4000))
-    ensemble = run_ensemble(model, start, np.random.default_rng(3), 100)
+    ensemble = run_ensemble(Experiment(source), range(100))
     assert not ensemble.failures
     assert (abs(ensemble.pulls.std(axis=0) - 1) < 4 / np.sqrt(200)).all()
 

@@ -4,12 +4,15 @@ The information in their difference is three times the noise floor when the
 simulation is as large as the data: numbers are exact in this model.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from tests.fit.conftest import build_set, single_set
 from wprops.channels import Process, SharedEvents
+from wprops.fit.external import Constraint
 from wprops.fit.finite_mc import assess, expected_pull_rms, noise_floor
 from wprops.fit.model import build_model, observed
 from wprops.fit.run import fit_model
@@ -233,3 +236,78 @@ def test_a_fit_with_nuisances_is_profiled_before_it_is_judged():
     # noise of the nuisance derivatives is not counted: their slope is one
     assert_allclose(finite.slopes[12:], 1.0, atol=1e-12)
     assert (finite.slopes[:12] < 1).all()
+
+
+def test_fixed_parameters_are_not_judged():
+    templates = build_set(weight=0.05)
+    model = build_model(templates)
+    names = model.parameters.names
+    fixed = {"Wplus/W_A4_y0_qt1": 1.2, "Wminus/W_A0_y0_qt0": 1.0, "lumi": 0.0}
+    minimum = fit_model(model, observed(templates, model), fixed=fixed)
+    finite = assess(model, minimum.point, free=minimum.free)
+    where = [model.parameters.index(name) for name in fixed]
+    assert (finite.values[where] == list(fixed.values())).all()
+    assert not finite.covariance[where].any()
+    assert (finite.slopes[where] == 1).all()
+    assert not finite.pull_rms_naive[where].any()
+    assert not finite.pull_rms_barlow_beeston[where].any()
+    # two strengths; what is fixed has no direction of its own
+    assert np.isinf(finite.eigenvalues).sum() == 2
+    rest = np.setdiff1d(np.arange(len(names)), where)
+    assert (finite.pull_rms_barlow_beeston[rest] > 0.5).all()
+
+
+def test_a_fixed_template_counts_like_a_background():
+    """Fixed at strength 1, a signal is nothing but a background."""
+    rng = np.random.default_rng(9)
+    templates = rng.poisson(TRUE).astype(float)
+    counts = rng.poisson(TRUE.sum(axis=0)).astype(float)
+    both = two_process_model(templates, templates)
+    minimum = fit_model(both, counts, fixed={"Wplus/W_1": 1.0})
+    finite = assess(both, minimum.point, free=minimum.free)
+    processes = {
+        "W_0": Process(
+            *("W_0", "signal", templates[[0]], templates[[0]]),
+            component="UL",
+            cell=(0, 0),
+        ),
+        "top": Process("top", "background", templates[[1]], templates[[1]]),
+    }
+    one = build_model(single_set(processes))
+    alone = fit_model(one, counts)
+    expected = assess(one, alone.point)
+    assert_allclose(finite.values[:1], expected.values, rtol=1e-9)
+    assert_allclose(finite.covariance[:1, :1], expected.covariance, rtol=1e-9)
+    assert_allclose(finite.eigenvalues[:1], expected.eigenvalues, rtol=1e-9)
+    assert_allclose(finite.slopes[:1], expected.slopes, rtol=1e-9)
+
+
+def test_masked_channels_and_external_measurements_are_known():
+    templates = build_set(weight=0.05, n_cells=1)
+    shared = tuple(replace(s, constrained=True) for s in templates.systematics)
+    background = {
+        name: replace(process, role="background")
+        for name, process in templates.channels["Wminus"].processes.items()
+    }
+    masked = replace(templates.channels["Wminus"], processes=background, data=None)
+    both = replace(
+        templates,
+        systematics=shared,
+        channels={"Wplus": templates.channels["Wplus"], "Wminus": masked},
+    )
+    # a sharp measurement of one strength is as good as to fix it
+    name = "Wplus/W_A0_y0_qt0"
+    constraint = Constraint([{name: 1.0}], [1.0], [[1e-12]])
+    measured = build_model(both, masked=["Wminus"], constraints=[constraint])
+    plain = build_model(both, channels=["Wplus"])
+    first = fit_model(measured, observed(both, measured))
+    second = fit_model(plain, observed(both, plain), fixed={name: 1.0})
+    got = assess(measured, first.point)
+    expected = assess(plain, second.point, free=second.free)
+    free = np.flatnonzero(second.free)
+    n = plain.parameters.n_poi
+    positions = [measured.parameters.index(plain.parameters.names[i]) for i in free]
+    assert_allclose(got.slopes[positions], expected.slopes[free], rtol=1e-6)
+    assert_allclose(got.eigenvalues[: n - 1], expected.eigenvalues[: n - 1], rtol=1e-5)
+    errors = np.sqrt(np.diag(got.covariance))[positions]
+    assert_allclose(errors, np.sqrt(np.diag(expected.covariance))[free], rtol=1e-5)

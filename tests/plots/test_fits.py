@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.plots.template_sample import make_template_set
+from wprops.fit.run import run_fit
 from wprops.plots.fits import (
     Measured,
     plot_correlation,
@@ -10,6 +12,7 @@ from wprops.plots.fits import (
     plot_nuisances,
     plot_pulls,
     plot_spectra,
+    plot_yields,
 )
 from wprops.plots.style import SampleLabel
 
@@ -94,3 +97,22 @@ def test_mass_shows_value_error_and_truth():
     assert ax.lines[-1].get_xdata() == [80.4, 80.4]
     low, high = ax.get_ylim()
     assert low > high  # the first row is on top
+
+
+@pytest.mark.parametrize("axis", ["eta", "pt"])
+def test_yields_have_the_band_of_the_fit(axis):
+    templates = make_template_set()
+    result = run_fit(templates, channels=["Wplus"])
+    postfit, yields = result.postfit["Wplus"], result.postfit_yields["Wplus"]
+    fitted = postfit.applied_to(templates.channels["Wplus"])
+    main, ratio = plot_yields(fitted, yields, axis, label=LABEL).axes
+    bands = [p for p in main.patches if p.get_label() == "uncertainty"]
+    summed = 1 if axis == "eta" else 0
+    errors = yields.eta_errors if axis == "eta" else yields.pt_errors
+    noise = (yields.noise**2).sum(axis=summed)
+    total = yields.events.sum(axis=summed)
+    upper, _, lower = bands[0].get_data()
+    np.testing.assert_allclose((upper + lower) / 2, total, rtol=1e-9)
+    np.testing.assert_allclose((upper - lower) / 2, np.sqrt(errors**2 + noise))
+    points = ratio.containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(points, postfit.data.sum(axis=summed) / total)

@@ -121,11 +121,12 @@ def deviance(split: Split, rate: Array) -> Array:
         (split.passing, r * total, split.passing_scale, split.passing_extra),
         (split.failing, (1 - r) * total, split.failing_scale, split.failing_extra),
     ):
-        # V(n), which is negative where negative weights prevail.
-        observed = np.maximum(scale * count + extra, 0.0)
+        # V(n), which is negative where a subtraction leaves less than nothing. Its size
+        # inside of the logarithm adds a constant.
+        observed = scale * count + extra
         ratio = np.ones_like(total)
-        known = (observed > 0) & (scale > 0)
-        np.divide(scale * mean + extra, observed, out=ratio, where=known)
+        known = (observed != 0) & (scale > 0)
+        np.divide(scale * mean + extra, np.abs(observed), out=ratio, where=known)
         by_scale = inverse(np.broadcast_to(scale, total.shape))
         log = np.log(np.maximum(ratio, _TINY))
         part = by_scale * (mean - count - observed * by_scale * log)

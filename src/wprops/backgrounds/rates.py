@@ -53,17 +53,47 @@ def subtraction_split(
     """Multijet muons as data minus prompt, each of them (isolated, anti-isolated).
 
     The variance of a difference is that of the data, whose expectation is the multijet
-    and the prompt muons, plus that of the simulation.
+    and the prompt muons, plus that of the simulation. It is smoothed: see
+    `factorised`.
     """
     one = np.ones(())
+    extra = [
+        factorised(np.maximum(events, 0.0) + squares)
+        for events, squares in zip(prompt, prompt_variance, strict=True)
+    ]
     return Split(
         passing=data[0] - prompt[0],
         failing=data[1] - prompt[1],
         passing_scale=one,
         failing_scale=one,
-        passing_extra=np.maximum(prompt[0], 0.0) + prompt_variance[0],
-        failing_extra=np.maximum(prompt[1], 0.0) + prompt_variance[1],
+        passing_extra=extra[0],
+        failing_extra=extra[1],
     )
+
+
+def factorised(values: Array) -> Array:
+    """Replace bins by the product of their (charge, eta) and their pT.
+
+    A variance that is small where the simulation fluctuated down, so that more is left
+    of the data, would give those bins more weight and bias the rate upwards: with a
+    weight of 8 and some 20 simulated muons in a bin by 2 % of the yield. The spectrum
+    of all (charge, eta) together has too many muons for that.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., 2, n_eta, n_pt)
+        Non-negative numbers.
+
+    Examples
+    --------
+    >>> factorised(np.array([[[3.0, 1.0]], [[0.0, 4.0]]])).tolist()
+    [[[1.5, 2.5]], [[1.5, 2.5]]]
+    """
+    rows = values.sum(axis=-1, keepdims=True)
+    spectrum = values.sum(axis=(-3, -2), keepdims=True)
+    total = spectrum.sum(axis=-1, keepdims=True)
+    share = np.divide(spectrum, total, out=np.zeros_like(spectrum), where=total > 0)
+    return np.asarray(rows * share)
 
 
 def prompt_split(regions: Regions, where: tuple[str, str] = HIGH_MT) -> Split:

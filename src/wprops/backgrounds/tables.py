@@ -136,8 +136,11 @@ def write_tables(templates: TemplateSet, folder: Path) -> Iterator[Path]:
     } | {f"{TABLE}_{name}": rows for name, rows in multijet_tables(templates).items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
+        path = folder / f"{name}.csv"
+        # That of an earlier estimate would not belong to this one.
+        path.unlink(missing_ok=True)
         if rows:
-            yield _write_csv(folder / f"{name}.csv", rows)
+            yield _write_csv(path, rows)
 
 
 def multijet_tables(templates: TemplateSet) -> Mapping[str, Rows]:

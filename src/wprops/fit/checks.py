@@ -6,6 +6,7 @@ Every function raises `TemplateError`, naming channel and process.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from wprops.errors import TemplateError
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import SIGNAL
 from wprops.systematics.declaration import Interpolation, Systematic
+
+if TYPE_CHECKING:
+    from wprops.fit.model import Model
 
 Array = NDArray[np.float64]
 #: A strength known to worse than 1e4 times the prediction is no measurement.
@@ -118,5 +122,40 @@ def check_sensitivity(
                 f"no sensitivity to {name!r}: its information is {information:.1e}, "
                 f"less than {SMALLEST_INFORMATION:g}; drop the template or fix the "
                 "parameter"
+            )
+            raise TemplateError(msg)
+
+
+def check_counts(model: Model, counts: Array) -> None:
+    """Check that counts fit to a model.
+
+    Parameters
+    ----------
+    model : Model
+        What is to be fitted.
+    counts : ndarray, shape (n_bins,)
+        Observed events; those of masked channels do not matter.
+
+    Raises
+    ------
+    TemplateError
+        Naming the lengths, or the first bin that is negative or not finite.
+    """
+    if counts.shape != (model.n_bins,):
+        msg = (
+            f"the model needs {model.n_bins} counts, all channels joined in one axis, "
+            f"found an array of shape {counts.shape}"
+        )
+        raise TemplateError(msg)
+    good = np.isfinite(counts) & (counts >= 0)
+    bad = np.where(model.counted & ~good, 1.0, 0.0)
+    for name, wrong in model.split(bad).items():
+        if wrong.any():
+            eta, pt = np.argwhere(wrong)[0]
+            found = model.split(counts)[name][eta, pt]
+            msg = (
+                f"{int(wrong.sum())} counts are negative or not finite, the first of "
+                f"them, {name} ({eta}, {pt}) is {found}; correct the data, or mask the "
+                "channel"
             )
             raise TemplateError(msg)

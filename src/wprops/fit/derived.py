@@ -26,6 +26,8 @@ from wprops.systematics.catalog import MASS_STEP
 Array = NDArray[np.float64]
 #: Name of the systematic that shifts the W mass by `MASS_STEP` per unit.
 MASS = "mw"
+#: Name of the mass among the derived quantities.
+MASS_NAME = "m_W"
 _UL = COMPONENTS[0]
 
 
@@ -86,6 +88,110 @@ def propagate(
     return function(values), J @ covariance @ J.T
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity:
+    """A function of the parameters, one number per row of a matrix.
+
+    It is ``offset + matrix · values[over] / values[under]``, without denominators where
+    ``under`` is None.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What each number is.
+    unit : str
+        Unit of the numbers.
+    shape : tuple of int
+        Shape of the map they form.
+    matrix : ndarray, shape (n, n_over)
+        Coefficients.
+    over : ndarray of int, shape (n_over,)
+        Positions of the parameters that enter.
+    under : ndarray of int, shape (n,), optional
+        Positions of the parameters by which the numbers are divided.
+    offset : float
+        What is added to all of them.
+    """
+
+    labels: tuple[str, ...]
+    unit: str
+    shape: tuple[int, ...]
+    matrix: Array
+    over: NDArray[np.int64]
+    under: NDArray[np.int64] | None = None
+    offset: float = 0.0
+
+    def names(self, name: str) -> list[str]:
+        """Name each number of the quantity that `quantities` lists as ``name``."""
+        return [n if n == name else f"{name}/{n}" for n in self.labels]
+
+    def function(self, values: Array) -> Array:
+        """Map parameters (n_par,) to the numbers, shape (n,)."""
+        product = self.matrix @ values[self.over]
+        ratio = product if self.under is None else product / values[self.under]
+        return self.offset + ratio
+
+    def jacobian(self, values: Array) -> Array:
+        """Return derivatives in the parameters, shape (n, n_par)."""
+        J = np.zeros((len(self.matrix), len(values)))
+        if self.under is None:
+            J[:, self.over] = self.matrix
+            return J
+        rows = np.arange(len(self.matrix))
+        J[:, self.over] = self.matrix / values[self.under][:, None]
+        J[rows, self.under] = (self.offset - self.function(values)) / values[self.under]
+        return J
+
+    def measure(self, values: Array, covariance: Array) -> Derived:
+        """Value and covariance to first order."""
+        measured = propagate(self.function, self.jacobian, values, covariance)
+        return Derived(self.labels, self.unit, self.shape, *measured)
+
+
+def quantities(templates: TemplateSet, parameters: Parameters) -> dict[str, Quantity]:
+    """List what follows from the parameters of a fit.
+
+    Parameters
+    ----------
+    templates : TemplateSet
+        Gives the generated cross sections and coefficients.
+    parameters : Parameters
+        What is fitted.
+
+    Returns
+    -------
+    dict of str to Quantity
+        ``m_W`` [GeV] if the set varies the mass; for each fitted channel with a
+        record of what was generated ``{channel}/sigma`` [pb], ``{channel}/A0`` …,
+        ``{channel}/dsigma_dqt`` [pb/GeV] and ``{channel}/dsigma_dabsy`` [pb].
+
+    Raises
+    ------
+    TemplateError
+        If a bin lacks the template of a component that others have.
+    """
+    found = {}
+    if MASS in parameters.names:
+        found[MASS_NAME] = Quantity(
+            labels=(MASS_NAME,),
+            unit="GeV",
+            shape=(1,),
+            matrix=np.array([[MASS_STEP]]),
+            over=np.array([parameters.index(MASS)]),
+            offset=templates.boson_mass,
+        )
+    for channel in templates.channels.values():
+        if channel.generated is None:
+            continue
+        strengths = _strength_indices(channel, channel.generated, parameters)
+        if not strengths:
+            continue
+        own = _channel_quantities(channel.generated, strengths, templates.weighting)
+        for name, quantity in own.items():
+            found[f"{channel.name}/{name}"] = quantity
+    return found
+
+
 def derive(
     templates: TemplateSet, parameters: Parameters, values: Array, covariance: Array
 ) -> dict[str, Derived]:
@@ -103,75 +209,17 @@ def derive(
     Returns
     -------
     dict of str to Derived
-        ``m_W`` [GeV] if the set varies the mass; for each fitted channel with a
-        record of what was generated ``{channel}/sigma`` [pb], ``{channel}/A0`` …,
-        ``{channel}/dsigma_dqt`` [pb/GeV] and ``{channel}/dsigma_dabsy`` [pb].
+        By the names of `quantities`.
 
     Raises
     ------
     TemplateError
         If a bin lacks the template of a component that others have.
     """
-    derived = {}
-    if MASS in parameters.names:
-        derived["m_W"] = _mass(templates.boson_mass, parameters, values, covariance)
-    for channel in templates.channels.values():
-        if channel.generated is None:
-            continue
-        strengths = _strength_indices(channel, channel.generated, parameters)
-        if not strengths:
-            continue
-        quantities = _channel_quantities(
-            channel.generated, strengths, templates.weighting
-        )
-        for name, quantity in quantities.items():
-            derived[f"{channel.name}/{name}"] = quantity.measure(values, covariance)
-    return derived
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ratio:
-    """matrix · values[over] / values[under]; no denominator where under is None."""
-
-    labels: tuple[str, ...]
-    unit: str
-    shape: tuple[int, ...]
-    matrix: Array
-    over: NDArray[np.int64]
-    under: NDArray[np.int64] | None = None
-
-    def function(self, values: Array) -> Array:
-        product = self.matrix @ values[self.over]
-        return product if self.under is None else product / values[self.under]
-
-    def jacobian(self, values: Array) -> Array:
-        J = np.zeros((len(self.matrix), len(values)))
-        if self.under is None:
-            J[:, self.over] = self.matrix
-            return J
-        rows = np.arange(len(self.matrix))
-        J[:, self.over] = self.matrix / values[self.under][:, None]
-        J[rows, self.under] = -self.function(values) / values[self.under]
-        return J
-
-    def measure(self, values: Array, covariance: Array) -> Derived:
-        measured = propagate(self.function, self.jacobian, values, covariance)
-        return Derived(self.labels, self.unit, self.shape, *measured)
-
-
-def _mass(
-    generated: float, parameters: Parameters, values: Array, covariance: Array
-) -> Derived:
-    index = parameters.index(MASS)
-    J = np.zeros((1, len(values)))
-    J[0, index] = MASS_STEP
-    measured = propagate(
-        lambda v: np.array([generated + MASS_STEP * v[index]]),
-        lambda v: J,
-        values,
-        covariance,
-    )
-    return Derived(("m_W",), "GeV", (1,), *measured)
+    return {
+        name: quantity.measure(values, covariance)
+        for name, quantity in quantities(templates, parameters).items()
+    }
 
 
 def _strength_indices(
@@ -201,23 +249,23 @@ def _strength_indices(
 
 def _channel_quantities(
     generated: Generated, strengths: dict[str, NDArray[np.int64]], weighting: Weighting
-) -> dict[str, _Ratio]:
+) -> dict[str, Quantity]:
     sigma = generated.sigma
     n_y, n_qt = sigma.shape
     ul = strengths[_UL].ravel()
     labels = tuple(f"y{y}_qt{q}" for y in range(n_y) for q in range(n_qt))
     over_y = np.kron(np.ones(n_y), np.eye(n_qt)) * sigma.ravel()
     over_qt = np.kron(np.eye(n_y), np.ones(n_qt)) * sigma.ravel()
-    quantities = {
-        "sigma": _Ratio(labels, "pb", sigma.shape, np.diag(sigma.ravel()), ul),
-        "dsigma_dqt": _Ratio(
+    found = {
+        "sigma": Quantity(labels, "pb", sigma.shape, np.diag(sigma.ravel()), ul),
+        "dsigma_dqt": Quantity(
             tuple(f"qt{q}" for q in range(n_qt)),
             "pb/GeV",
             (n_qt,),
             over_y / np.diff(generated.qt_edges)[:, None],
             ul,
         ),
-        "dsigma_dabsy": _Ratio(
+        "dsigma_dabsy": Quantity(
             tuple(f"y{y}" for y in range(n_y)),
             "pb",
             (n_y,),
@@ -230,7 +278,7 @@ def _channel_quantities(
             continue
         mean = generated.coefficients[int(component[1:])].ravel()
         scale = mean if weighting == "sigma_A" else np.ones_like(mean)
-        quantities[component] = _Ratio(
+        found[component] = Quantity(
             labels, "", sigma.shape, np.diag(scale), table.ravel(), ul
         )
-    return quantities
+    return found

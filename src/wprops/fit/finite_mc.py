@@ -40,6 +40,7 @@ from wprops.fit.likelihood import LikelihoodPoint
 from wprops.fit.model import Model
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Verdict = Literal["sound", "limited", "undetermined"]
 #: Ratio of apparent to noise information above which noise hardly matters.
 SOUND = 4.0
@@ -56,12 +57,15 @@ class FiniteMC:
         M; zero outside the signal strengths.
     eigenvalues : ndarray, shape (n_poi,)
         Apparent information over noise, 1 + signal/noise, of independent
-        directions of the strengths, ascending; 1 is noise alone.
+        directions of the strengths, ascending; 1 is noise alone, and infinity
+        stands for each fixed strength.
     slopes : ndarray, shape (n_par,)
         Response of the fitted to the true parameter, all others fixed in truth:
-        diagonal of 1 − (H + Λ)⁻¹M.
+        diagonal of 1 − (H + Λ)⁻¹M. It is 1 for a fixed parameter, which no noise
+        draws anywhere.
     pull_rms_naive, pull_rms_barlow_beeston : ndarray, shape (n_par,)
-        Expected RMS of (fitted − true)/error for a truth at the generated point.
+        Expected RMS of (fitted − true)/error for a truth at the generated point;
+        0 for a fixed parameter.
     verdict : {"sound", "limited", "undetermined"}
         Smallest eigenvalue at least 4; below; or not distinguishable from 1.
     needed : float, optional
@@ -70,8 +74,8 @@ class FiniteMC:
     lost : tuple of str
         Undetermined combinations of strengths, in units of their errors.
     values, covariance : ndarray, optional
-        Corrected parameters (n_par,) and their covariance (n_par, n_par); None
-        when undetermined.
+        Corrected parameters (n_par,) and their covariance (n_par, n_par), in which
+        fixed parameters stay without error; None when undetermined.
     """
 
     noise_floor: Array
@@ -121,6 +125,7 @@ def expected_pull_rms(
     *,
     barlow_beeston: bool,
     displacement: Array | None = None,
+    free: Mask | None = None,
 ) -> Array:
     """Predict the RMS of the pulls over repetitions of data and simulation.
 
@@ -136,25 +141,31 @@ def expected_pull_rms(
         Truth minus generated point: the fit is drawn back by (H + Λ)⁻¹M times
         this. Zero when omitted, where the pull to the generated point is
         invisible.
+    free : ndarray of bool, shape (n_par,), optional
+        Whether a parameter was fitted; all when omitted.
 
     Returns
     -------
     ndarray, shape (n_par,)
+        0 for parameters that were not fitted.
     """
     expected = point.point.expected
     total = expected + model.variance(point.values)
     weight = model.counted / (total if barlow_beeston else expected)
-    covariance = _inverse(point.information(weight))
+    covariance = _inverse(point.information(weight), _all_if_none(free, point))
     spread = point.information(weight**2 * total)
-    variance = np.diag(covariance @ spread @ covariance)
-    if displacement is None:
-        return np.sqrt(variance / np.diag(covariance))
-    floor, _ = noise_floor(model, point.values, weight)
-    bias = covariance @ floor @ displacement
-    return np.sqrt((variance + bias**2) / np.diag(covariance))
+    squares = np.diag(covariance @ spread @ covariance).copy()
+    if displacement is not None:
+        floor, _ = noise_floor(model, point.values, weight)
+        squares += (covariance @ floor @ displacement) ** 2
+    variance = np.diag(covariance)
+    ratio = np.divide(squares, variance, out=np.zeros_like(squares), where=variance > 0)
+    return np.sqrt(ratio)
 
 
-def assess(model: Model, point: LikelihoodPoint) -> FiniteMC:
+def assess(
+    model: Model, point: LikelihoodPoint, *, free: Mask | None = None
+) -> FiniteMC:
     """Judge a fit and correct it where the simulation allows.
 
     Parameters
@@ -163,6 +174,8 @@ def assess(model: Model, point: LikelihoodPoint) -> FiniteMC:
         The model that was fitted.
     point : LikelihoodPoint
         Minimum of the Barlow-Beeston likelihood.
+    free : ndarray of bool, shape (n_par,), optional
+        Whether a parameter was fitted (`Minimum.free`); all when omitted.
 
     Returns
     -------
@@ -173,34 +186,46 @@ def assess(model: Model, point: LikelihoodPoint) -> FiniteMC:
     FitError
         If the Fisher matrix at the minimum is not positive definite.
     """
+    free = _all_if_none(free, point)
     # masked channels have no weight
     weight = model.counted / (point.point.expected + model.variance(point.values))
     fisher = point.information(weight)
-    covariance = _inverse(fisher)
+    covariance = _inverse(fisher, free)
     floor, score = noise_floor(model, point.values, weight)
-    eigenvalues, directions = _spectrum(covariance, floor, model.parameters.n_poi)
+    strengths = np.flatnonzero(free[: model.parameters.n_poi])
+    eigenvalues, directions = _spectrum(
+        covariance[np.ix_(strengths, strengths)], floor[np.ix_(strengths, strengths)]
+    )
     # noise alone scatters around 1 by sqrt(2 / bins)
-    gate = 1 + 3 * np.sqrt(2 / model.n_bins)
-    factor = factorise(fisher - floor)
+    gate = 1 + 3 * np.sqrt(2 / model.counted.sum())
     lost = eigenvalues < gate
     verdict: Verdict = "sound" if (eigenvalues >= SOUND).all() else "limited"
+    where = np.ix_(free, free)
+    factor = factorise((fisher - floor)[where])
     values = corrected = None
     if factor is None or lost.any():
         verdict = "undetermined"
     else:
-        inverse = factor.inverse()
+        inverse = np.zeros_like(fisher)
+        inverse[where] = factor.inverse()
         values = point.values + inverse @ (score - point.gradient())
         corrected = inverse @ fisher @ inverse
+    names = [model.parameters.names[i] for i in strengths]
+    naive, lite = (
+        expected_pull_rms(model, point, barlow_beeston=flag, free=free)
+        for flag in (False, True)
+    )
+    fixed = np.full(model.parameters.n_poi - len(strengths), np.inf)
     return FiniteMC(
         noise_floor=floor,
-        eigenvalues=eigenvalues,
+        eigenvalues=np.r_[eigenvalues, fixed],
         slopes=1 - np.einsum("ij,ji->i", covariance, floor),
-        pull_rms_naive=expected_pull_rms(model, point, barlow_beeston=False),
-        pull_rms_barlow_beeston=expected_pull_rms(model, point, barlow_beeston=True),
+        pull_rms_naive=naive,
+        pull_rms_barlow_beeston=lite,
         verdict=verdict,
         needed=_needed(eigenvalues),
         lost=tuple(
-            describe_direction(direction, model.parameters.names)
+            describe_direction(direction, names)
             for direction in directions[:, lost].T[:_N_NAMED]
         ),
         values=values,
@@ -208,18 +233,21 @@ def assess(model: Model, point: LikelihoodPoint) -> FiniteMC:
     )
 
 
-def _spectrum(covariance: Array, floor: Array, n_poi: int) -> tuple[Array, Array]:
+def _all_if_none(free: Mask | None, point: LikelihoodPoint) -> Mask:
+    return np.ones(len(point.values), dtype=bool) if free is None else free
+
+
+def _spectrum(covariance: Array, floor: Array) -> tuple[Array, Array]:
     """Eigenvalues of (H, M) for the strengths, nuisance parameters profiled.
 
     Directions come in units of the errors, as columns.
     """
-    poi = covariance[:n_poi, :n_poi]
-    sigma = np.sqrt(np.diag(poi))
-    lower = np.linalg.cholesky(poi / np.outer(sigma, sigma))
-    scaled = lower.T @ (np.outer(sigma, sigma) * floor[:n_poi, :n_poi]) @ lower
+    sigma = np.sqrt(np.diag(covariance))
+    lower = np.linalg.cholesky(covariance / np.outer(sigma, sigma))
+    scaled = lower.T @ (np.outer(sigma, sigma) * floor) @ lower
     noise, vectors = np.linalg.eigh(scaled)
     # noise = M/H: no noise is an infinite ratio, rounding can leave −1e-17
-    ratio = np.divide(1.0, noise, out=np.full(n_poi, np.inf), where=noise > 1e-14)
+    ratio = np.divide(1.0, noise, out=np.full(len(noise), np.inf), where=noise > 1e-14)
     return ratio[::-1], (lower @ vectors)[:, ::-1]
 
 
@@ -230,12 +258,16 @@ def _needed(eigenvalues: Array) -> float | None:
     return (SOUND - 1) / (smallest - 1)
 
 
-def _inverse(matrix: Array) -> Array:
-    factor = factorise(matrix)
+def _inverse(matrix: Array, free: Mask) -> Array:
+    """Invert in the free parameters; zero in the others."""
+    where = np.ix_(free, free)
+    factor = factorise(matrix[where])
     if factor is None:
         msg = (
             "the expected information at the minimum is not positive definite; the "
             "fit is no measurement, merge cells or drop parameters"
         )
         raise FitError(msg)
-    return factor.inverse()
+    inverse = np.zeros_like(matrix)
+    inverse[where] = factor.inverse()
+    return inverse

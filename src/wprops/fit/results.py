@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +11,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from wprops.channels import Channel
 from wprops.fit import covariance as linear
 from wprops.fit.derived import Derived
 from wprops.fit.finite_mc import FiniteMC
+from wprops.fit.impacts import Impacts
+from wprops.fit.intervals import Interval
 from wprops.fit.parameters import Parameters
+from wprops.fit.scans import Scan
 from wprops.fit.summary import summary_lines
+from wprops.fit.uncertainties import Yields
 from wprops.hdf5 import (
     child,
     read_array,
@@ -30,7 +35,9 @@ Array = NDArray[np.float64]
 Record = TypeVar("Record")
 #: Kind and version of the file.
 FORMAT = "wprops fit result"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: Entry in the provenance of a blind result.
+BLINDING = "blinding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,15 @@ class Postfit:
     yields: Array
     data: Array
 
+    def applied_to(self, channel: Channel) -> Channel:
+        """Return the channel with fitted yields and fitted counts in place."""
+        yields = dict(zip(self.processes, self.yields, strict=True))
+        processes = {
+            name: replace(process, nominal=yields[name])
+            for name, process in channel.processes.items()
+        }
+        return replace(channel, processes=processes, data=self.data)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FitResult:
@@ -98,7 +114,18 @@ class FitResult:
     finite_mc : FiniteMC
         What the finite simulation does to this fit.
     postfit : mapping of str to Postfit
-        Expected events by channel.
+        Templates at the minimum, by channel.
+    prefit_yields, postfit_yields : mapping of str to Yields
+        Expected events with errors by channel: from the auxiliary measurements, and
+        from the fit.
+    impacts : Impacts, optional
+        Impacts on all parameters and derived quantities, if they were asked for.
+    scans : mapping of str to Scan
+        Profile likelihoods by what was scanned, such as ``"m_W"`` or ``"m_W, lumi"``.
+    intervals : mapping of str to Interval
+        Profile-likelihood intervals.
+    frozen : tuple of str
+        Parameters that were not fitted. They have no error.
     linearised : tuple of (channel, process, systematic)
         Log-normal declarations that are linear since the template changes sign.
     inactive : tuple of str
@@ -118,6 +145,12 @@ class FitResult:
     corrected: Mapping[str, Derived] | None
     finite_mc: FiniteMC
     postfit: Mapping[str, Postfit]
+    prefit_yields: Mapping[str, Yields]
+    postfit_yields: Mapping[str, Yields]
+    impacts: Impacts | None
+    scans: Mapping[str, Scan]
+    intervals: Mapping[str, Interval]
+    frozen: tuple[str, ...]
     linearised: tuple[tuple[str, str, str], ...]
     inactive: tuple[str, ...]
     provenance: dict[str, Any]
@@ -134,8 +167,17 @@ class FitResult:
 
     @property
     def correlation(self) -> Array:
-        """Correlation of the parameters, shape (n_par, n_par)."""
-        return linear.correlation(self.covariance)
+        """Correlation of the parameters, (n_par, n_par); 0 for frozen ones."""
+        free = np.flatnonzero(self.errors > 0)
+        where = np.ix_(free, free)
+        correlation = np.zeros_like(self.covariance)
+        correlation[where] = linear.correlation(self.covariance[where])
+        return correlation
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether values are shifted; see `wprops.fit.blinding`."""
+        return BLINDING in self.provenance
 
     def write(self, path: Path) -> None:
         """Write one HDF5 file; an existing one is replaced at the end."""
@@ -159,39 +201,51 @@ class FitResult:
         return "\n".join(summary_lines(self))
 
 
-_PLAIN = ("nll", "edm", "iterations", "linearised", "inactive", "provenance")
+_PLAIN = ("nll", "edm", "iterations", "provenance")
+_TUPLES = ("linearised", "inactive", "frozen")
+_ARRAYS = ("values", "covariance")
+#: Records, some of which may be missing, and mappings of names to records.
+_RECORDS = {
+    "parameters": Parameters,
+    "gof": GoodnessOfFit,
+    "finite_mc": FiniteMC,
+    "impacts": Impacts,
+}
+_MAPPINGS = {
+    "derived": Derived,
+    "corrected": Derived,
+    "postfit": Postfit,
+    "prefit_yields": Yields,
+    "postfit_yields": Yields,
+    "scans": Scan,
+    "intervals": Interval,
+}
 
 
 def _write(file: h5py.File, result: FitResult) -> None:
-    write_array(file, "values", result.values)
-    write_array(file, "covariance", result.covariance)
-    write_json(file, "plain", {name: getattr(result, name) for name in _PLAIN})
-    _write_record(file.create_group("parameters"), result.parameters)
-    _write_record(file.create_group("gof"), result.gof)
-    _write_record(file.create_group("finite_mc"), result.finite_mc)
-    _write_records(file, "derived", result.derived)
-    if result.corrected is not None:
-        _write_records(file, "corrected", result.corrected)
-    _write_records(file, "postfit", result.postfit)
+    plain = {name: getattr(result, name) for name in (*_PLAIN, *_TUPLES)}
+    write_json(file, "plain", plain)
+    for name in _ARRAYS:
+        write_array(file, name, getattr(result, name))
+    for names, write in ((_RECORDS, _write_record), (_MAPPINGS, _write_records)):
+        for name in names:
+            if getattr(result, name) is not None:
+                write(file.create_group(name), getattr(result, name))
 
 
 def _read(file: h5py.File) -> FitResult:
     plain = read_json(file, "plain")
-    plain["linearised"] = tuple(tuple(row) for row in plain["linearised"])
-    plain["inactive"] = tuple(plain["inactive"])
-    return FitResult(
-        parameters=_read_record(child(file, "parameters"), Parameters),
-        values=read_array(file, "values"),
-        covariance=read_array(file, "covariance"),
-        gof=_read_record(child(file, "gof"), GoodnessOfFit),
-        finite_mc=_read_record(child(file, "finite_mc"), FiniteMC),
-        derived=_read_records(file, "derived", Derived),
-        corrected=(
-            _read_records(file, "corrected", Derived) if "corrected" in file else None
-        ),
-        postfit=_read_records(file, "postfit", Postfit),
-        **plain,
-    )
+    for name in _TUPLES:
+        plain[name] = tuple(
+            tuple(row) if isinstance(row, list) else row for row in plain[name]
+        )
+    parts: dict[str, Any] = {"impacts": None, "corrected": None}
+    parts |= {name: read_array(file, name) for name in _ARRAYS}
+    for names, read in ((_RECORDS, _read_record), (_MAPPINGS, _read_records)):
+        for name, kind in names.items():
+            if name in file or name not in parts:
+                parts[name] = read(child(file, name), kind)
+    return FitResult(**plain, **parts)
 
 
 def _write_record(group: h5py.Group, record: Any) -> None:
@@ -215,16 +269,14 @@ def _read_record(group: h5py.Group, kind: type[Record]) -> Record:
     return kind(**plain, **arrays)
 
 
-def _write_records(file: h5py.File, name: str, records: Mapping[str, Any]) -> None:
+def _write_records(folder: h5py.Group, records: Mapping[str, Any]) -> None:
     # numbered groups: names of derived quantities contain slashes
-    folder = file.create_group(name)
     write_json(folder, "names", list(records))
     for index, record in enumerate(records.values()):
         _write_record(folder.create_group(str(index)), record)
 
 
-def _read_records(file: h5py.File, name: str, kind: type[Record]) -> dict[str, Record]:
-    folder = child(file, name)
+def _read_records(folder: h5py.Group, kind: type[Record]) -> dict[str, Record]:
     return {
         key: _read_record(child(folder, str(index)), kind)
         for index, key in enumerate(read_json(folder, "names"))

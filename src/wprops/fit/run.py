@@ -3,29 +3,88 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from wprops import provenance
-from wprops.errors import ConfigError
-from wprops.fit.derived import derive
-from wprops.fit.finite_mc import assess
+from wprops.errors import FitError
+from wprops.fit.checks import check_counts
+from wprops.fit.derived import Derived, derive, quantities
+from wprops.fit.diagnosis import explain_failure, with_reasons
+from wprops.fit.finite_mc import FiniteMC, assess
+from wprops.fit.impacts import compute_impacts
+from wprops.fit.intervals import Interval, interval
 from wprops.fit.likelihood import Likelihood, relative_variance
 from wprops.fit.minimise import TOLERANCE, Minimum, minimise
-from wprops.fit.model import Model, build_model, observed
+from wprops.fit.model import Model, build_model
+from wprops.fit.parameters import Parameters
+from wprops.fit.preparation import (
+    Data,
+    frozen_values,
+    measured,
+    require_multijet,
+    starting_values,
+)
 from wprops.fit.results import FitResult, GoodnessOfFit, Postfit
+from wprops.fit.scans import Axis, Profile, Scan, find_axis, require_free, scan
+from wprops.fit.uncertainties import Yields, prior_covariance, propagate_yields
 from wprops.store import TemplateSet
 
 Array = NDArray[np.float64]
-Data = Literal["observed", "asimov"]
 #: How often the effective counts of Barlow-Beeston are refreshed at the minimum:
 #: after two refreshes strengths change by less than 1e-3 of their errors.
 REFRESHES = 3
+
+
+def likelihood_at(
+    model: Model,
+    counts: Array,
+    values: Array,
+    *,
+    barlow_beeston: bool = True,
+    centre: Array | None = None,
+    external: Array | None = None,
+) -> Likelihood:
+    """Build the likelihood with the effective counts of the templates at a point.
+
+    Parameters
+    ----------
+    model : Model
+        What to fit.
+    counts : ndarray, shape (n_bins,)
+        Observed events.
+    values : ndarray, shape (n_par,)
+        The point, such as an earlier minimum.
+    barlow_beeston : bool
+        Whether the noise of the templates counts.
+    centre : ndarray, shape (n_par,), optional
+        Auxiliary measurements of the constrained parameters; the generated
+        values when omitted.
+    external : ndarray, shape (n_external,), optional
+        Results of the external measurements; those of the model when omitted.
+
+    Raises
+    ------
+    FitError
+        If a bin has less than one effective simulated event, or expects none.
+    """
+    return Likelihood(
+        model=model,
+        observed=counts,
+        relative_variance=(
+            relative_variance(model, values)
+            if barlow_beeston
+            else np.zeros(model.n_bins)
+        ),
+        centre=model.parameters.start if centre is None else centre,
+        external=external,
+    )
 
 
 def fit_model(
@@ -69,33 +128,43 @@ def fit_model(
     Raises
     ------
     TemplateError
-        If the model has no parameter of a name in ``fixed``.
+        If the model has no parameter of a name in ``fixed``, or counts have the
+        wrong length, are negative or not finite.
     FitError
-        If there is no valid minimum; the message says why.
+        If there is no valid minimum; the message says why, with the findings of
+        `wprops.fit.diagnosis.explain_failure`.
     """
     parameters, fixed = model.parameters, fixed or {}
+    if not len(parameters):
+        msg = (
+            "the model has no parameters: no process of its channels is a signal and "
+            "no systematic acts on one; declare what is to be measured"
+        )
+        raise FitError(msg)
     first = (parameters.start if start is None else start).copy()
     for name, value in fixed.items():
         first[parameters.index(name)] = value
-    likelihood = Likelihood(
-        model=model,
-        observed=counts,
-        relative_variance=(
-            relative_variance(model, first)
-            if barlow_beeston
-            else np.zeros(model.n_bins)
-        ),
-        centre=parameters.start if centre is None else centre,
+    check_counts(model, counts)
+    likelihood = partial(
+        likelihood_at,
+        model,
+        counts,
+        barlow_beeston=barlow_beeston,
+        centre=centre,
         external=external,
     )
-    minimum = minimise(likelihood, first, tolerance=tolerance, fixed=fixed)
-    iterations = minimum.iterations
-    for _ in range(REFRESHES if barlow_beeston else 0):
-        likelihood = replace(
-            likelihood, relative_variance=relative_variance(model, minimum.values)
-        )
-        minimum = minimise(likelihood, minimum.values, tolerance=tolerance, fixed=fixed)
-        iterations += minimum.iterations
+    try:
+        minimum = minimise(likelihood(first), first, tolerance=tolerance, fixed=fixed)
+        iterations = minimum.iterations
+        for _ in range(REFRESHES if barlow_beeston else 0):
+            values = minimum.values
+            minimum = minimise(
+                likelihood(values), values, tolerance=tolerance, fixed=fixed
+            )
+            iterations += minimum.iterations
+    except FitError as error:
+        reasons = explain_failure(model, counts, first, fixed=fixed)
+        raise with_reasons(error, reasons) from error
     return replace(minimum, iterations=iterations)
 
 
@@ -119,8 +188,14 @@ def run_fit(
     templates: TemplateSet,
     *,
     data: Data = "observed",
+    seed: int = 1,
     barlow_beeston: bool = True,
     channels: Sequence[str] | None = None,
+    freeze: Mapping[str, float | None] | None = None,
+    start: FitResult | None = None,
+    impacts: bool = False,
+    scans: Sequence[Mapping[str, Array]] = (),
+    intervals: Sequence[str] = (),
 ) -> FitResult:
     """Fit a template set and derive everything that is measured.
 
@@ -128,12 +203,27 @@ def run_fit(
     ----------
     templates : TemplateSet
         Templates, data and declarations.
-    data : {"observed", "asimov"}
-        The data of the set, or the nominal prediction for expected errors.
+    data : {"observed", "asimov", "toy"}
+        The data of the set, the nominal prediction for expected errors, or
+        pseudo-data thrown from it, with auxiliary measurements.
+    seed : int
+        Of the pseudo-data.
     barlow_beeston : bool
         Whether the statistical error of the templates counts in the fit.
     channels : sequence of str, optional
         Channels to fit together; all when omitted.
+    freeze : mapping of str to (float or None), optional
+        Parameters that are not fitted, by name or pattern such as ``"pdf_*"``, and
+        their value; None leaves them where the fit starts.
+    start : FitResult, optional
+        An earlier fit; parameters begin at its values where it has them.
+    impacts : bool
+        Whether to compute the impacts on all parameters and derived quantities.
+    scans : sequence of mapping of str to ndarray
+        Profile likelihoods to scan: one or two parameters, or ``"m_W"``, each with
+        the values of its grid.
+    intervals : sequence of str
+        Parameters, or ``"m_W"``, of which to find profile-likelihood intervals.
 
     Returns
     -------
@@ -142,23 +232,35 @@ def run_fit(
     Raises
     ------
     TemplateError
-        If no model can be made of the set.
+        If no model can be made of the set, there is no parameter of a name, or the
+        set has no multijet although it has what to estimate it from.
     FitError
         If there is no valid minimum.
     ConfigError
-        If ``data`` is neither of the two.
+        If ``data`` is none of the three, or a frozen parameter is to be scanned.
     """
     model = build_model(templates, channels=channels)
-    counts = _counts(templates, model, data)
-    minimum = fit_model(model, counts, barlow_beeston=barlow_beeston)
+    require_multijet(templates, model)
     parameters = model.parameters
+    derived = quantities(templates, parameters)
+    first = starting_values(parameters, start)
+    fixed = frozen_values(parameters, freeze or {}, first)
+    axes = {
+        name: find_axis(name, parameters, derived)
+        for name in (*intervals, *(name for grids in scans for name in grids))
+    }
+    require_free(axes.values(), parameters, fixed)
+    counts, centre, external = measured(templates, model, data, seed)
+    options: dict[str, Any] = {
+        "barlow_beeston": barlow_beeston,
+        "centre": centre,
+        "external": external,
+    }
+    minimum = fit_model(model, counts, fixed=fixed, start=first, **options)
     matrix = minimum.covariance(parameters.names)
-    finite = assess(model, minimum.point)
-    corrected = (
-        None
-        if finite.values is None or finite.covariance is None
-        else derive(templates, parameters, finite.values, finite.covariance)
-    )
+    finite = assess(model, minimum.point, free=minimum.free)
+    likelihood = likelihood_at(model, counts, minimum.values, **options)
+    profiles = _profiles(likelihood, minimum.values, fixed, axes, scans, intervals)
     return FitResult(
         parameters=parameters,
         values=minimum.values,
@@ -168,26 +270,65 @@ def run_fit(
         iterations=minimum.iterations,
         gof=goodness_of_fit(model, minimum),
         derived=derive(templates, parameters, minimum.values, matrix),
-        corrected=corrected,
+        corrected=_corrected(templates, parameters, finite),
         finite_mc=finite,
         postfit=_postfit(model, minimum, counts),
+        prefit_yields=_prefit_yields(model, minimum),
+        postfit_yields=propagate_yields(model, minimum.values, matrix),
+        impacts=(
+            compute_impacts(model, minimum.point, matrix, derived) if impacts else None
+        ),
+        scans=profiles[0],
+        intervals=profiles[1],
+        frozen=tuple(fixed),
         linearised=model.linearised,
         inactive=model.inactive,
         provenance=provenance.collect(
-            fit={"data": data, "barlow_beeston": barlow_beeston},
+            fit={
+                "data": data,
+                "seed": seed if data == "toy" else None,
+                "barlow_beeston": barlow_beeston,
+                "frozen": fixed,
+                "start": None if start is None else start.provenance,
+            },
             template_digest=template_digest(templates),
             templates=templates.provenance,
         ),
     )
 
 
-def _counts(templates: TemplateSet, model: Model, data: Data) -> Array:
-    if data == "observed":
-        return observed(templates, model)
-    if data == "asimov":
-        return model.expected(model.parameters.start)
-    msg = f"data={data!r} is unknown; expected 'observed' or 'asimov'"
-    raise ConfigError(msg)
+def _corrected(
+    templates: TemplateSet, parameters: Parameters, finite: FiniteMC
+) -> dict[str, Derived] | None:
+    if finite.values is None or finite.covariance is None:
+        return None
+    return derive(templates, parameters, finite.values, finite.covariance)
+
+
+def _prefit_yields(model: Model, minimum: Minimum) -> dict[str, Yields]:
+    """Predict events at the generated values, frozen parameters where they are."""
+    before = np.where(minimum.free, model.parameters.start, minimum.values)
+    return propagate_yields(model, before, prior_covariance(model, minimum.free))
+
+
+def _profiles(
+    likelihood: Likelihood,
+    values: Array,
+    frozen: Collection[str],
+    axes: Mapping[str, Axis],
+    scans: Sequence[Mapping[str, Array]],
+    intervals: Sequence[str],
+) -> tuple[dict[str, Scan], dict[str, Interval]]:
+    if not axes:
+        return {}, {}
+    profile = Profile(likelihood, values, frozen)
+    scanned = {}
+    for grids in scans:
+        points = np.stack(np.meshgrid(*grids.values(), indexing="ij"), axis=-1)
+        scanned[", ".join(grids)] = scan(
+            profile, [axes[name] for name in grids], points
+        )
+    return scanned, {name: interval(profile, axes[name]) for name in intervals}
 
 
 def _postfit(model: Model, minimum: Minimum, counts: Array) -> dict[str, Postfit]:

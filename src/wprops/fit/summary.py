@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wprops.fit.impacts import PARTS, signed_root
+
 if TYPE_CHECKING:
     from wprops.fit.finite_mc import FiniteMC
     from wprops.fit.results import FitResult
+
+#: How far below the minimum a scan may fall by the precision of fits.
+DEEPER = 1e-4
+_N_GROUPS = 8
 
 
 def summary_lines(result: FitResult) -> Iterator[str]:
     """Yield the lines of `FitResult.summary`."""
     parameters, gof = result.parameters, result.gof
+    if result.is_blind:
+        yield (
+            "BLIND: values are shifted by a secret; errors, impacts, yields, scans and "
+            "the finite simulation are those expected of the nominal prediction"
+        )
     yield (
         f"fit of {parameters.n_poi} strengths and "
         f"{len(parameters) - parameters.n_poi} nuisance parameters: "
@@ -24,11 +35,16 @@ def summary_lines(result: FitResult) -> Iterator[str]:
         f"goodness of fit: {gof.statistic:.1f} for {gof.ndf} degrees of freedom, "
         f"p = {gof.p_value:.3f}"
     )
+    if result.frozen:
+        yield f"frozen: {', '.join(result.frozen)}"
     if "m_W" in result.derived:
         mass = result.derived["m_W"]
         yield f"m_W = {mass.values[0]:.4f} ± {mass.errors[0]:.4f} GeV"
+    yield from _profile_lines(result)
     yield from _nuisance_lines(result)
     yield from _map_lines(result)
+    yield from _impact_lines(result)
+    yield from _yield_lines(result)
     yield from _simulation_lines(result, result.finite_mc)
     if result.linearised:
         yield (
@@ -44,6 +60,8 @@ def _nuisance_lines(result: FitResult) -> Iterator[str]:
     yield f"{'parameter':<24}{'value':>9}{'error':>9}  unit"
     for index in range(parameters.n_poi, len(parameters)):
         free = "" if parameters.precision[index] else ", free"
+        if parameters.names[index] in result.frozen:
+            free = ", frozen"
         yield (
             f"{parameters.names[index]:<24}{result.values[index]:>9.3f}"
             f"{result.errors[index]:>9.3f}  {parameters.units[index]}{free}"
@@ -57,6 +75,76 @@ def _map_lines(result: FitResult) -> Iterator[str]:
         yield (
             f"{name:<24}{len(derived.values):>9}  {np.median(derived.errors):.3g}{unit}"
         )
+
+
+def _profile_lines(result: FitResult) -> Iterator[str]:
+    for name, found in result.intervals.items():
+        ends = ", ".join(
+            f"[{low:.5g}, {high:.5g}] at ΔNLL = {delta:g}"
+            for delta, low, high in zip(
+                found.deltas, found.low, found.high, strict=True
+            )
+        )
+        yield f"interval of {name}: {ends}"
+        for reason in found.reasons:
+            yield f"  no {reason}"
+    for name, scan in result.scans.items():
+        failed = [reason for reason in scan.reasons if reason]
+        yield (
+            f"scan of {name}: {len(scan.nll)} points, {len(failed)} without a minimum"
+        )
+        yield from (f"  {reason}" for reason in dict.fromkeys(failed))
+        deepest = float(np.nanmin(scan.nll, initial=0.0))
+        if deepest < -DEEPER:
+            yield (
+                f"  the NLL falls {-deepest:.3g} below the fit: it found another "
+                "minimum; fit again from there"
+            )
+
+
+def _impact_lines(result: FitResult) -> Iterator[str]:
+    impacts = result.impacts
+    if impacts is None:
+        return
+    measured = impacts.quantities[len(result.names) :]
+    if not measured:
+        return
+    index = impacts.index(measured[0])
+    unit = f" {impacts.units[index]}" if impacts.units[index] else ""
+    yield f"error of {measured[0]}: {np.sqrt(impacts.total[index]):.3g}{unit}, from"
+    parts = dict(zip(PARTS, signed_root(impacts.parts[index]), strict=True))
+    groups = dict(zip(impacts.groups, impacts.global_groups[index], strict=True))
+    largest = sorted(groups.items(), key=lambda item: -item[1])[:_N_GROUPS]
+    for name, size in (*parts.items(), *((f"  {n}", size) for n, size in largest)):
+        if size:
+            yield f"  {name:<22}{size:>12.3g}{unit}"
+
+
+def _yield_lines(result: FitResult) -> Iterator[str]:
+    for name, after in result.postfit_yields.items():
+        before = result.prefit_yields[name]
+        yield f"{name:<20}{'before the fit':>26}{'after':>26}"
+        rows = [
+            (group, *numbers)
+            for group, *numbers in zip(
+                after.groups,
+                before.group_events,
+                before.group_errors,
+                after.group_events,
+                after.group_errors,
+                strict=True,
+            )
+        ]
+        total = (
+            *("total", before.events.sum(), before.total_error),
+            *(after.events.sum(), after.total_error),
+        )
+        for group, *numbers in (*rows, total):
+            first, second = (
+                f"{events:>14,.1f} ± {error:>9,.1f}"
+                for events, error in (numbers[:2], numbers[2:])
+            )
+            yield f"  {group:<18}{first:>26}{second:>26}"
 
 
 def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:

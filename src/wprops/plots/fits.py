@@ -1,4 +1,4 @@
-"""Results of the fit: spectra, pulls, nuisances, correlations and m_W.
+"""Results of the fit: spectra, yields, pulls, nuisances, correlations and m_W.
 
 The functions take arrays, so that a result from anywhere can be drawn.
 """
@@ -6,7 +6,7 @@ The functions take arrays, so that a result from anywhere can be drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from wprops.fit.uncertainties import Yields
+from wprops.plots.distributions import AxisName, draw_ratio, draw_stack, project
 from wprops.plots.style import (
     COMPONENT_LABELS,
     SampleLabel,
@@ -22,6 +24,7 @@ from wprops.plots.style import (
     new_figure,
     styled,
 )
+from wprops.store import Channel
 
 Array = NDArray[np.float64]
 
@@ -149,6 +152,42 @@ def _draw_cell_pulls(ax: Axes, quantity: Measured) -> None:
     limit = max(3.0, 1.1 * float(np.abs(pulls).max()))
     ax.set_ylim(-limit, limit)
     ax.set_ylabel("pull", loc="center")
+
+
+def plot_yields(
+    channel: Channel, yields: Yields, axis: AxisName, *, label: SampleLabel
+) -> Figure:
+    """Draw data and prediction with the uncertainty of the fit, or from before it.
+
+    Parameters
+    ----------
+    channel : Channel
+        Templates and data: as they are, or after the fit (`Postfit.applied_to`).
+    yields : Yields
+        Prediction of the same time, with errors.
+    axis : {"eta", "pt"}
+        The axis to show; the other one is summed over.
+    label : SampleLabel
+        Text above the figure.
+    """
+    errors, summed = (yields.eta_errors, 1) if axis == "eta" else (yields.pt_errors, 0)
+    shown = replace(
+        project(channel, axis),
+        variance=errors**2 + (yields.noise**2).sum(axis=summed),
+        band="uncertainty",
+    )
+    with styled():
+        figure = new_figure()
+        main, ratio = figure.subplots(
+            2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1], "hspace": 0.06}
+        )
+        draw_stack(main, shown)
+        draw_ratio(ratio, shown)
+        main.legend(title=channel_label(channel.name), ncols=2, loc="upper right")
+        ratio.set_xlabel(shown.label)
+        ratio.set_xlim(shown.edges[0], shown.edges[-1])
+        add_label(main, label)
+    return figure
 
 
 def plot_pulls(pulls: Array, *, title: str, label: SampleLabel) -> Figure:

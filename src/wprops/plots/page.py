@@ -52,11 +52,12 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table of the page."""
+    """A table of the page; one that is folded shows its caption until it is opened."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    is_folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +100,9 @@ def picture(figure: Figure, caption: str, *, is_wide: bool = False) -> Picture:
     return Picture(svg_base64=encoded, caption=caption, is_wide=is_wide)
 
 
-def table_of_records(caption: str, records: Sequence[Mapping[str, Any]]) -> Table:
+def table_of_records(
+    caption: str, records: Sequence[Mapping[str, Any]], *, is_folded: bool = False
+) -> Table:
     """Make a table of records; columns come in the order of their appearance.
 
     Examples
@@ -109,7 +112,7 @@ def table_of_records(caption: str, records: Sequence[Mapping[str, Any]]) -> Tabl
     """
     columns = list(dict.fromkeys(key for record in records for key in record))
     rows = [[record.get(column, "") for column in columns] for record in records]
-    return Table(caption=caption, columns=columns, rows=rows)
+    return Table(caption=caption, columns=columns, rows=rows, is_folded=is_folded)
 
 
 def format_cell(value: Any) -> str:
