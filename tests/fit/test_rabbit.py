@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -465,3 +466,16 @@ def test_the_command_line_exports_and_imports(exact_set, template_set, tmp_path)
     result = invoke("export", tmp_path / "all.h5", rabbit, "--format", "rabbit")
     assert result.exit_code == 1
     assert "wprops: error: a file of rabbit" in result.output
+
+
+def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = Path(__file__).parents[2] / "docs/guide/interchange.md"
+    (block,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    assert names["minimum"].values[0] == pytest.approx(1.5, abs=0.1)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "input.hdf5",
+        "workspace.json",
+    }
