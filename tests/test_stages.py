@@ -14,7 +14,7 @@ def test_time_is_that_of_the_inner_stage():
             time.sleep(0.05)
         time.sleep(0.02)
     assert seconds["reading"] >= 0.05
-    assert 0.04 <= seconds["selection"]
+    assert seconds["selection"] >= 0.04
     assert set(seconds) == {"other", "selection", "reading"}
 
 
@@ -31,10 +31,11 @@ def test_stages_add_up_to_the_time_of_all():
 def test_a_stage_ends_with_an_error():
     def fail():
         with stage("reading"):
-            raise OSError
+            msg = "broken"
+            raise OSError(msg)
 
     with measure() as seconds:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="broken"):
             fail()
         time.sleep(0.01)
     assert seconds["other"] >= 0.01

@@ -1,7 +1,6 @@
 """Muons of all classes of isolation and mT, of simulation and of data."""
 
 import hist
-import numpy as np
 import pytest
 import yaml
 from numpy.testing import assert_allclose, assert_array_equal
