@@ -55,8 +55,8 @@ from wprops.plots.style import (
 from wprops.plots.templates import cell_processes
 from wprops.store import TemplateSet
 from wprops.systematics.declaration import NOMINAL
-from wprops.templates.filling import bin_index, fill, flat_index
-from wprops.templates.parts import boson_cell
+from wprops.templates.filling import Cells, bin_index, fill, flat_index
+from wprops.templates.parts import boson_cell, event_folds
 
 plt.style.use(STYLE)
 OUTPUT = Path(os.environ.get("WPROPS_OUTPUT") or tempfile.mkdtemp(prefix="wprops_"))
@@ -187,9 +187,13 @@ class GeneratedTemplates(ProcessorABC):
             ],
             (binning.n_cells, *binning.shape),
         )
-        n_cells = binning.n_cells * int(np.prod(binning.shape))
+        cells = Cells(
+            n_cells=binning.n_cells * int(np.prod(binning.shape)),
+            nominal=cell,
+            fold=event_folds(events, np.arange(len(events))),
+        )
         variations = (NOMINAL,), np.ones((len(events), 1))
-        block = fill(cell, n_cells, (EVEN_COMPONENTS, weights), variations)
+        block = fill(cells, (EVEN_COMPONENTS, weights), variations)
         return {dataset.name: block}
 
     def postprocess(self, accumulator):

@@ -266,18 +266,22 @@ def test_a_set_survives_export_and_import(exact_set, tmp_path):
             assert back.channels[name].processes[key].role == process.role
 
 
-def test_a_model_survives_export_and_import(files, tmp_path):
-    model, counts = read_rabbit(files["log_normal"])
-    write_rabbit(model, counts, tmp_path / "again.hdf5")
-    one = RabbitInput.read(files["log_normal"])
-    two = RabbitInput.read(tmp_path / "again.hdf5")
-    assert one.header.processes == two.header.processes
-    assert one.header.systematics == two.header.systematics
-    assert dict(one.header.groups) == dict(two.header.groups)
-    assert (one.nominal == two.nominal).all()
-    assert (one.effects == two.effects).all()
-    assert (one.data == two.data).all()
-    assert_allclose(one.variance, two.variance, rtol=1e-13)
+@pytest.mark.parametrize("kind", ["log_normal", "normal"])
+def test_a_model_survives_export_and_import(files, tmp_path, kind):
+    model, counts = read_rabbit(files[kind])
+    statement = write_rabbit(
+        model, counts, tmp_path / "again.hdf5", systematic_type=kind
+    )
+    assert "all effects of nuisance parameters" in str(statement)
+    again, same = read_rabbit(tmp_path / "again.hdf5")
+    assert again.parameters.names == model.parameters.names
+    assert again.parameters.groups == model.parameters.groups
+    assert (again.parameters.precision == model.parameters.precision).all()
+    assert (counts == same).all()
+    for place in points(model.parameters):
+        assert_allclose(again.expected(place), model.expected(place), rtol=1e-14)
+    start = model.parameters.start
+    assert_allclose(again.variance(start), model.variance(start), rtol=1e-13)
 
 
 def test_eta_local_parameters_act_in_their_row(tmp_path):

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: Parts of the package that cannot change what a chunk gives.
 _DOWNSTREAM = (
+    "backgrounds",
+    "commands",
     "fit",
     "interchange",
     "plots",

@@ -36,7 +36,7 @@ class ChannelArrays:
     is_log : bool
         Whether effects are exponents.
     present : ndarray of int, shape (n_present,)
-        Positions of the processes with any events.
+        Positions of the processes with any events or effects.
     nominal, variance : ndarray, shape (n_present, n_bins)
         Templates and their variance.
     effects : ndarray, shape (n_present, 1 or 2, n_syst, n_bins)
@@ -62,12 +62,13 @@ class ChannelArrays:
         # rabbit takes the relative variance from a sum that may be scaled
         weights = content.sum_of_weights[bins]
         scale = _ratio(total, weights.reshape(len(total), -1).sum(axis=1), 1.0)
-        self.present: Index = np.flatnonzero(nominal.any(axis=0))
+        effects = content.effects[bins]
+        # effects that add events do not need a template
+        adds = effects.any(axis=(0, 2, 3)) & (not self.is_log)
+        self.present: Index = np.flatnonzero(nominal.any(axis=0) | adds)
         self.nominal: Array = nominal[:, self.present].T
         self.variance: Array = (variance * scale[:, None] ** 2)[:, self.present].T
-        self.effects: Array = content.effects[bins][:, self.present].transpose(
-            1, 2, 3, 0
-        )
+        self.effects: Array = effects[:, self.present].transpose(1, 2, 3, 0)
         self.data: Array | None = None if channel.masked else content.data[bins]
 
     @property
