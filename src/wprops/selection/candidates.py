@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import awkward as ak
+import numba
 import numpy as np
 from coffea.lumi_tools import LumiMask
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _REBUILD = "produce the file again with this branch"
+_MUON = (
+    *("pt", "eta", "dxy", "dz", "pfRelIso04_all"),
+    *("mediumId", "isPFcand", "phi", "charge"),
+)
+_ELECTRON = ("pt", "eta", "deltaEtaSC", "dxy", "dz", "pfRelIso03_all", "cutBased")
+#: Muons: |eta|, |dxy| and |dz| [cm] below, pT [GeV] above; loose ones have a relative
+#: isolation below 0.25; medium ones pT above 20 GeV, isolated up to 0.15.
+MUON_CUTS = (2.4, 0.05, 0.2, 10.0, 0.25, 20.0, 0.15)
+#: Veto electrons: pT [GeV] above, relative isolation below; up to |eta| of the cluster
+#: 1.479 the first |dxy| and |dz| [cm] are the limits, beyond the second.
+ELECTRON_CUTS = (10.0, 0.30, 1.479, 0.05, 0.1, 0.10, 0.2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,11 +119,6 @@ class _Flat:
     offsets: NDArray[np.int64]
     columns: dict[str, NDArray[Any]]
 
-    def count(self, mask: BoolArray) -> NDArray[np.int64]:
-        """Objects per event that pass."""
-        running = np.concatenate([[0], np.cumsum(mask)])
-        return np.diff(running[self.offsets])
-
 
 def _flat(events: ak.Array, collection: str, fields: tuple[str, ...]) -> _Flat:
     columns = {
@@ -173,40 +180,17 @@ def select(events: ak.Array, dataset: Dataset, certified: BoolArray) -> Candidat
         the catalogue with which one could go on.
     """
     n = len(events)
-    muons = _flat(
-        events,
-        "Muon",
-        (
-            "pt",
-            "eta",
-            "phi",
-            "charge",
-            "dxy",
-            "dz",
-            "pfRelIso04_all",
-            "mediumId",
-            "isPFcand",
-        ),
-    )
+    muons = _flat(events, "Muon", _MUON)
     m = muons.columns
-    fiducial = (
-        (np.abs(m["eta"]) < 2.4)
-        & (np.abs(m["dxy"]) < 0.05)
-        & (np.abs(m["dz"]) < 0.2)
-        & (m["pt"] > 10.0)
+    n_loose, index = np.zeros(n, dtype=np.int64), np.full(n, -1)
+    isolated, anti_isolated = np.zeros((2, n), dtype=bool)
+    _choose_muons(
+        muons.offsets,
+        tuple(m[name] for name in _MUON[:5]),
+        (m["mediumId"], m["isPFcand"]),
+        _like(m["pt"], MUON_CUTS),
+        (n_loose, index, isolated, anti_isolated),
     )
-    loose = fiducial & m["isPFcand"].astype(bool) & (m["pfRelIso04_all"] < 0.25)
-    medium = fiducial & m["mediumId"].astype(bool) & (m["pt"] > 20.0)
-    is_isolated = medium & (m["pfRelIso04_all"] <= 0.15)
-    n_isolated = muons.count(is_isolated)
-    isolated = n_isolated == 1
-    anti_isolated = (n_isolated == 0) & (muons.count(medium & ~is_isolated) == 1)
-    # The one medium muon of each class of events; all others have no candidate.
-    chosen = np.flatnonzero(medium & np.repeat(isolated, np.diff(muons.offsets)))
-    chosen = chosen[is_isolated[chosen]]
-    anti = np.flatnonzero(medium & np.repeat(anti_isolated, np.diff(muons.offsets)))
-    index = np.full(n, -1)
-    index[isolated], index[anti_isolated] = chosen, anti
     found = index >= 0
 
     def column(name: str) -> FloatArray:
@@ -228,7 +212,7 @@ def select(events: ak.Array, dataset: Dataset, certified: BoolArray) -> Candidat
         triggered=_any_of(events, dataset),
         passes_flags=_all_of(events, dataset),
         n_veto_electrons=_veto_electrons(events),
-        n_loose=muons.count(loose),
+        n_loose=n_loose,
         isolated=isolated,
         anti_isolated=anti_isolated,
         pt=raw,
@@ -274,18 +258,65 @@ def _bit(events: ak.Array, name: str, dataset: Dataset, setting: str) -> BoolArr
 
 def _veto_electrons(events: ak.Array) -> NDArray[np.int64]:
     """Count electrons of the veto identification, pT > 10 GeV."""
-    electrons = _flat(
-        events,
-        "Electron",
-        ("pt", "eta", "deltaEtaSC", "dxy", "dz", "cutBased", "pfRelIso03_all"),
-    )
+    electrons = _flat(events, "Electron", _ELECTRON)
     e = electrons.columns
-    barrel = np.abs(e["eta"] + e["deltaEtaSC"]) <= 1.479
-    veto = (
-        (e["pt"] > 10.0)
-        & (e["cutBased"] >= 1)
-        & (e["pfRelIso03_all"] < 0.30)
-        & (np.abs(e["dxy"]) < np.where(barrel, 0.05, 0.10))
-        & (np.abs(e["dz"]) < np.where(barrel, 0.1, 0.2))
-    )
-    return electrons.count(veto)
+    n_veto = np.zeros(len(events), dtype=np.int64)
+    kinematics = tuple(e[name] for name in _ELECTRON[:6])
+    cuts = _like(e["pt"], ELECTRON_CUTS)
+    _count_electrons(electrons.offsets, kinematics, e["cutBased"], cuts, n_veto)
+    return n_veto
+
+
+def _like(column: NDArray[Any], cuts: tuple[float, ...]) -> tuple[Any, ...]:
+    """Return cuts in the precision of a column, whose values they are compared with."""
+    return tuple(np.array(cuts, dtype=column.dtype))
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose_muons(offsets, kinematics, flags, cuts, into):  # type: ignore[no-untyped-def]
+    pt, eta, dxy, dz, isolation = kinematics
+    medium, particle_flow = flags
+    max_eta, max_dxy, max_dz, min_pt, max_loose, min_medium, max_isolated = cuts
+    n_loose, index, isolated, anti_isolated = into
+    for event in range(len(n_loose)):
+        n_isolated = n_others = 0
+        inside = outside = -1
+        for i in range(offsets[event], offsets[event + 1]):
+            if not (
+                abs(eta[i]) < max_eta
+                and abs(dxy[i]) < max_dxy
+                and abs(dz[i]) < max_dz
+                and pt[i] > min_pt
+            ):
+                continue
+            n_loose[event] += bool(particle_flow[i]) and isolation[i] < max_loose
+            if medium[i] and pt[i] > min_medium:
+                if isolation[i] <= max_isolated:
+                    n_isolated += 1
+                    inside = i
+                else:
+                    n_others += 1
+                    outside = i
+        if n_isolated == 1:
+            isolated[event], index[event] = True, inside
+        elif n_isolated == 0 and n_others == 1:
+            anti_isolated[event], index[event] = True, outside
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_electrons(offsets, kinematics, identification, cuts, n_veto):  # type: ignore[no-untyped-def]
+    pt, eta, to_cluster, dxy, dz, isolation = kinematics
+    min_pt, max_isolation, barrel, dxy_in, dz_in, dxy_out, dz_out = cuts
+    for event in range(len(n_veto)):
+        for i in range(offsets[event], offsets[event + 1]):
+            if not (
+                pt[i] > min_pt
+                and identification[i] >= 1
+                and isolation[i] < max_isolation
+            ):
+                continue
+            if abs(eta[i] + to_cluster[i]) <= barrel:
+                passes = abs(dxy[i]) < dxy_in and abs(dz[i]) < dz_in
+            else:
+                passes = abs(dxy[i]) < dxy_out and abs(dz[i]) < dz_out
+            n_veto[event] += passes
