@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from loky import process_executor
 
 from wprops.events.runs import FileFacts
 from wprops.execution.in_order import group_chunks
@@ -59,3 +60,7 @@ def test_groups_keep_the_order_of_chunks():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
 def test_freed_memory_is_kept():
     assert keep_freed_memory()
+
+
+def test_loky_still_has_the_switch_that_workers_turn_off():
+    assert hasattr(process_executor, "_USE_PSUTIL")

@@ -296,6 +296,36 @@ def test_eta_local_parameters_act_in_their_row(tmp_path):
     assert content.header.systematics == ("sf_eta00", "sf_eta01")
     expected = np.repeat(np.eye(2), 3, axis=0) * np.log(1.1)
     assert_allclose(content.effects[:, 0, 0], expected, atol=1e-15)
+    # and come back as one column
+    back, model = read_rabbit(tmp_path / "local.hdf5")[0], build_model(templates)
+    assert back.blocks[0].columns.tolist() == model.blocks[0].columns.tolist()
+    place = np.array([1.2, 0.7, -1.5])
+    assert_allclose(back.expected(place), model.expected(place), rtol=1e-13)
+    likelihood = [
+        Likelihood(m, flat.ravel(), np.zeros(6), place) for m in (back, model)
+    ]
+    one, other = (term.at(place).hessian() for term in likelihood)
+    assert_allclose(one, other, rtol=1e-12)
+
+
+def test_parameters_of_some_rows_share_a_column(tmp_path):
+    """Rows without a parameter of their own are left alone."""
+    flat = np.full((3, 2), 100.0)
+    bumps = {f"s{row}{i}": 1.0 * flat for row, i in ((0, 0), (0, 1), (2, 0))}
+    for name, template in bumps.items():
+        template[int(name[1])] *= 1.1 + 0.1 * int(name[2])
+    shapes = {name: {"a": template} for name, template in bumps.items()}
+    templates = from_arrays({"a": flat}, {}, data=flat, shapes=shapes)
+    export_rabbit(templates, tmp_path / "rows.hdf5")
+    back, model = read_rabbit(tmp_path / "rows.hdf5")[0], build_model(templates)
+    assert len(back.blocks[0].columns) == 2
+    place = np.array([0.9, 0.7, -1.5, 0.4])
+    assert_allclose(back.expected(place), model.expected(place), rtol=1e-13)
+    likelihood = [
+        Likelihood(m, flat.ravel(), np.zeros(6), place) for m in (back, model)
+    ]
+    one, other = (term.at(place).hessian() for term in likelihood)
+    assert_allclose(one, other, rtol=1e-12, atol=1e-11)
 
 
 def test_masked_channels_come_last(exact_set, tmp_path):

@@ -11,6 +11,7 @@ from typing import Literal
 import loky
 from coffea.util import coffea_console
 from distributed import Client
+from loky import process_executor
 
 from wprops.errors import ConfigError
 from wprops.execution.cluster import Cluster, open_cluster
@@ -82,18 +83,22 @@ def open_executor(
 @contextmanager
 def _pool(workers: int) -> Iterator[loky.ProcessPoolExecutor]:
     """Open processes that end at once, with what is left to do, on any error."""
-    pool = loky.ProcessPoolExecutor(
-        workers,
-        # The keyboard interrupts all processes of a terminal; this one answers.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    pool = loky.ProcessPoolExecutor(workers, initializer=_start_worker)
     try:
         yield pool
     except BaseException:
         pool.shutdown(wait=True, kill_workers=True)
         raise
     pool.shutdown()
+
+
+def _start_worker() -> None:
+    # The keyboard interrupts all processes of a terminal; the first one answers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # loky takes the memory that is kept for the next chunk for a leak, and would start
+    # a new process, with all imports and compiled code, after each chunk. It has no
+    # option for this.
+    process_executor._USE_PSUTIL = False
 
 
 @contextmanager

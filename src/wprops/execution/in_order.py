@@ -54,6 +54,7 @@ class InOrderExecutor(ExecutorBase):
         self, items: Sequence[WorkItem], function: Callable[[WorkItem], Any], start: Any
     ) -> tuple[Any, int]:
         """Sum the results of all chunks, as coffea's Runner expects it."""
+        keep_freed_memory()
         groups = group_chunks(items)
         total = start
         with rich_bar() as bar:

@@ -24,6 +24,7 @@ from wprops.interchange.rabbit_file import Header, RabbitInput
 from wprops.interchange.statement import Notes
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 #: Process that carries the shifts of signals, which their strengths do not multiply.
 SHIFTS = "shifts of the signals"
 
@@ -104,7 +105,7 @@ def _block(channel: ChannelArrays) -> Block:
         names = [*names, SHIFTS]
         empty = np.zeros((1, nominal.shape[1]))
         nominal, noise = np.vstack([nominal, empty]), np.vstack([noise, empty])
-    n_syst = len(header.systematics)
+    column, systematics = _columns(effects, shape)
     return Block(
         name=channel.name,
         shape=shape,
@@ -112,30 +113,64 @@ def _block(channel: ChannelArrays) -> Block:
         nominal=np.ascontiguousarray(nominal),
         signal=np.flatnonzero(signal),
         poi=channel.present[signal],
-        columns=np.repeat(header.n_signal + np.arange(n_syst)[:, None], shape[0], 1),
-        groups=_groups(effects, shape, is_log=channel.is_log),
+        columns=header.n_signal + systematics,
+        groups=_groups(effects, shape, column, is_log=channel.is_log),
         norms=Norms(np.empty(0, dtype=np.int64), np.zeros((len(names), 0))),
         noise=Noise(variance=noise, shared=()),
     )
 
 
+def _columns(effects: Array, shape: tuple[int, int]) -> tuple[Index, Index]:
+    """Put systematics that act in one eta row each into common columns.
+
+    Returns
+    -------
+    column : ndarray of int, shape (n_syst,)
+        Column of each systematic; −1 where it does nothing.
+    systematics : ndarray of int, shape (n_columns, n_eta)
+        Systematic of each column in each row.
+    """
+    n_eta = shape[0]
+    acts = np.asarray(effects.any(axis=(0, 1)).reshape(-1, *shape).any(axis=2))
+    n_rows = acts.sum(axis=1)
+    column = np.full(len(acts), -1)
+    common = np.flatnonzero(n_rows > (1 if n_eta > 1 else 0))
+    column[common] = np.arange(len(common))
+    systematics = [np.full(n_eta, syst) for syst in common]
+    filled = np.zeros(n_eta, dtype=np.int64)
+    for syst in np.flatnonzero((n_rows > 0) & (column < 0)):
+        row = int(acts[syst].argmax())
+        column[syst] = len(common) + filled[row]
+        if column[syst] == len(systematics):
+            # rows without a systematic of their own have one that does nothing there
+            systematics.append(np.full(n_eta, syst))
+        systematics[column[syst]][row] = syst
+        filled[row] += 1
+    return column, np.reshape(np.array(systematics, dtype=np.int64), (-1, n_eta))
+
+
 def _groups(
-    effects: Array, shape: tuple[int, int], *, is_log: bool
+    effects: Array, shape: tuple[int, int], column: Index, *, is_log: bool
 ) -> tuple[Group, ...]:
-    """Join processes on which the same systematics act."""
+    """Join processes on which the same columns act."""
+    sides = effects.shape[1] if is_log else 1
     members: dict[tuple[Row, ...], list[int]] = {}
     for process, own in enumerate(effects):
-        slopes = np.flatnonzero(own.any(axis=(0, 2)))
-        bends = np.flatnonzero(own[1:].any(axis=(0, 2))) if is_log else ()
-        rows = [Row(int(syst), is_log, is_bend=False) for syst in slopes]
-        rows += [Row(int(syst), is_log, is_bend=True) for syst in bends]
+        # slopes of all effects, then bends
+        acting = [own.any(axis=(0, 2)), *own[1:sides].any(axis=2)]
+        rows = [
+            Row(int(c), is_log, is_bend=bool(side))
+            for side, systs in enumerate(acting)
+            for c in np.unique(column[systs])
+        ]
         members.setdefault(tuple(rows), []).append(process)
     groups = []
     for key, positions in members.items():
-        tiles = np.empty((len(positions), shape[0], len(key), shape[1]))
+        tiles = np.zeros((len(positions), shape[0], len(key), shape[1]))
         for tile, position in zip(tiles, positions, strict=True):
             for i, row in enumerate(key):
-                values = effects[position, int(row.is_bend), row.column]
-                tile[:, i] = values.reshape(shape)
+                for syst in np.flatnonzero(column == row.column):
+                    values = effects[position, int(row.is_bend), syst]
+                    tile[:, i] += values.reshape(shape)
         groups.append(Group(np.array(positions, dtype=np.int64), key, tiles))
     return tuple(groups)
