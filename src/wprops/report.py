@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from wprops.backgrounds.findings import TABLE as MULTIJET_TABLE
 from wprops.errors import TemplateError
 from wprops.fit.blinding import require_revealed
-from wprops.fit.results import FitResult, Postfit
+from wprops.fit.results import FitResult
 from wprops.fit.run import template_digest
 from wprops.plots.background_section import background_section
 from wprops.plots.comparison import (
@@ -42,12 +41,20 @@ from wprops.plots.page import (
 )
 from wprops.plots.style import SampleLabel
 from wprops.plots.templates import plot_acceptance, plot_templates
-from wprops.store import Channel, TemplateSet, Truth
+from wprops.store import TemplateSet, Truth
 
 #: Name of the derived mass.
 MASS = "m_W"
 #: Name of the table with one row per dataset, region and cut.
 CUT_FLOW = "cut_flow"
+
+
+#: What was fitted, by the name of it in the result.
+_FITTED = {
+    "observed": "the data",
+    "asimov": "the nominal prediction",
+    "toy": "pseudo-data thrown from the prediction",
+}
 
 
 def write_report(
@@ -106,7 +113,7 @@ def write_report(
     sample = (
         "pseudo-data with known truth"
         if truth
-        else "fit of " + ("the data" if observed else "the nominal prediction")
+        else f"fit of {_FITTED[result.provenance['fit']['data']]}"
     )
     page = render(
         "W boson cross sections, angular coefficients and mass",
@@ -185,7 +192,7 @@ def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]
         if result.provenance["fit"]["barlow_beeston"]
         else "error without the noise of the templates",
     )
-    if truth is not None:
+    if truth is not None and error > 0:  # a frozen mass has none
         pull = (value - truth.boson_mass) / error
         yield KeyNumber(
             name="m_W, fit − truth",
@@ -231,7 +238,7 @@ def _distributions(
         channel = templates.channels[name]
         for when, shown, records in (
             ("before the fit", channel, templates.systematics),
-            ("after the fit", _after_fit(channel, postfit), ()),
+            ("after the fit", postfit.applied_to(channel), ()),
         ):
             for axis in ("pt", "eta"):
                 figure = plot_distribution(
@@ -244,16 +251,6 @@ def _distributions(
         "fit also that of all systematic uncertainties."
     )
     return Section(title="Data and prediction", paragraphs=[text], figures=figures)
-
-
-def _after_fit(channel: Channel, postfit: Postfit) -> Channel:
-    """Return the channel with fitted yields and fitted counts in place."""
-    yields = dict(zip(postfit.processes, postfit.yields, strict=True))
-    processes = {
-        name: replace(process, nominal=yields[name])
-        for name, process in channel.processes.items()
-    }
-    return replace(channel, processes=processes, data=postfit.data)
 
 
 def _templates(templates: TemplateSet, label: SampleLabel) -> Section:

@@ -302,13 +302,13 @@ def test_a_pull_without_information_is_laid_to_the_templates(template_set):
     index = model.parameters.index("lumi")
     values[index] = 0.4
     # six nuisance parameters are constrained: 3.1 standard deviations of √0.02
-    assert not list(extreme_pulls(model, values, errors))
+    assert not list(extreme_pulls(model, values, errors, model.parameters.start))
     values[index] = 0.5
-    (finding,) = extreme_pulls(model, values, errors)
+    (finding,) = extreme_pulls(model, values, errors, model.parameters.start)
     assert (finding.where, finding.remedy) == ("lumi", UNINFORMED)
     errors[index] = 0.5
     values[index] = 3.0
-    (finding,) = extreme_pulls(model, values, errors)
+    (finding,) = extreme_pulls(model, values, errors, model.parameters.start)
     assert finding.remedy == INFORMED
 
 

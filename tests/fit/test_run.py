@@ -163,3 +163,18 @@ def test_a_nearly_degenerate_problem_is_fitted_with_a_sound_minimum(quarter):
     assert 0 < eigenvalues[0] < 1e-4
     gof = goodness_of_fit(model, minimum)
     assert gof.p_value > 1e-3
+
+
+def test_the_pull_of_a_frozen_parameter_is_no_misfit(template_set):
+    """Frozen at 3: that its measurement was elsewhere says nothing of the fit."""
+    model = build_model(template_set)
+    counts, centre = model.expected(model.parameters.start), model.parameters.start
+    elsewhere = centre.copy()
+    elsewhere[model.parameters.index("lumi")] = 3.0
+    found = [
+        goodness_of_fit(
+            model, fit_model(model, counts, centre=where, fixed={"lumi": 3.0})
+        )
+        for where in (centre, elsewhere)
+    ]
+    assert_allclose(found[0].statistic, found[1].statistic, atol=1e-6)

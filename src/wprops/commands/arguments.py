@@ -21,15 +21,12 @@ def deviations(
     """Parse NAME=VALUE pairs."""
     parsed = {}
     for value in values:
-        name, separator, number = value.partition("=")
+        name, _, number = value.partition("=")
         try:
             parsed[name] = float(number)
         except ValueError as error:
             msg = f"{value!r} is not NAME=VALUE with a number as value"
             raise click.BadParameter(msg) from error
-        if not separator:
-            msg = f"{value!r} is not NAME=VALUE"
-            raise click.BadParameter(msg)
     return parsed
 
 
@@ -50,7 +47,7 @@ def scans(
     """Parse NAME=LOW:HIGH:N, or two of them with a comma in between."""
     import numpy as np
 
-    scans = []
+    found: list[dict[str, Any]] = []
     for value in values:
         grids = {}
         for part in value.split(","):
@@ -69,8 +66,11 @@ def scans(
         if len(grids) > 2:
             msg = f"{value!r} has {len(grids)} parameters; scan one or two"
             raise click.BadParameter(msg)
-        scans.append(grids)
-    return scans
+        if any(set(grids) == set(other) for other in found):
+            msg = f"{value!r} is scanned twice; give one range"
+            raise click.BadParameter(msg)
+        found.append(grids)
+    return found
 
 
 def truth(

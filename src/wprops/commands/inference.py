@@ -179,8 +179,15 @@ def toys(
     for line in coverage_lines(ensemble):
         click.echo(line)
     if file is not None:
-        probability = p_value(ensemble, result.gof.statistic)
-        click.echo(f"p = {probability:.3f} of {file} among the toys")
+        if ensemble.ndf == result.gof.ndf:
+            probability = p_value(ensemble, result.gof.statistic)
+            click.echo(f"p = {probability:.3f} of {file} among the toys")
+        else:
+            click.echo(
+                f"the goodness of fit of {file} has other degrees of freedom than the "
+                "toys: fit the same channels and parameters to compare them",
+                err=True,
+            )
     if table is not None:
         write_coverage(ensemble, table)
     if figure is not None:
@@ -249,6 +256,7 @@ def diagnose(
 
     found = inspect(TemplateSet.read(templates), channels=channels or None, **options)
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(to_json(found), encoding="utf-8")
     click.echo(table(found, n_shown=shown))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wprops.channels import Channel, Process
 from wprops.errors import TemplateError
 from wprops.store import TemplateSet
-from wprops.systematics.catalog import SIGNAL
+from wprops.systematics.catalog import MULTIJET, SIGNAL
 from wprops.systematics.declaration import Interpolation, Systematic
 
 if TYPE_CHECKING:
@@ -157,5 +157,26 @@ def check_counts(model: Model, counts: Array) -> None:
                 f"{int(wrong.sum())} counts are negative or not finite, the first of "
                 f"them, {name} ({eta}, {pt}) is {found}; correct the data, or mask the "
                 "channel"
+            )
+            raise TemplateError(msg)
+
+
+def check_multijet(templates: TemplateSet, channels: Sequence[str]) -> None:
+    """Check that multijet is not still to be estimated from the sidebands of a set.
+
+    Raises
+    ------
+    TemplateError
+        Naming the channel and the command that estimates it.
+    """
+    if templates.sidebands is None:
+        return
+    for name in channels:
+        channel = templates.channel(name)
+        if channel.region == "signal" and MULTIJET not in channel.processes:
+            msg = (
+                f"channel {name!r} has no process {MULTIJET!r}, which is to come from "
+                "the sidebands of the set; run `wprops backgrounds` first and fit what "
+                "it writes"
             )
             raise TemplateError(msg)

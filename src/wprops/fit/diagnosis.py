@@ -38,6 +38,7 @@ def diagnose(
     minimum: Minimum | None,
     templates: TemplateSet,
     *,
+    centre: Array | None = None,
     likelihood: Likelihood | None = None,
 ) -> tuple[Finding, ...]:
     """Look for all that makes a fit doubtful.
@@ -50,6 +51,9 @@ def diagnose(
         Its fit; without one, the generated point is looked at.
     templates : TemplateSet
         What the model was made of.
+    centre : ndarray, shape (n_par,), optional
+        Auxiliary measurements of the constrained parameters; the starting values when
+        omitted.
     likelihood : Likelihood, optional
         What was minimised, to be compared with its parabola at one standard deviation,
         at the cost of two evaluations per parameter and ten fits; not when omitted.
@@ -83,7 +87,12 @@ def diagnose(
         found += [
             *parameters.strong_constraints(model, errors),
             *parameters.constraints_from_noise(model, fake, errors),
-            *parameters.extreme_pulls(model, values, errors),
+            *parameters.extreme_pulls(
+                model,
+                values,
+                errors,
+                model.parameters.start if centre is None else centre,
+            ),
             *parameters.degenerate_pairs(model, covariance),
         ]
         if likelihood is not None:

@@ -84,4 +84,6 @@ def inspect(
             centre=target.centre,
             external=target.external,
         )
-    return diagnose(model, minimum, templates, likelihood=likelihood)
+    return diagnose(
+        model, minimum, templates, centre=target.centre, likelihood=likelihood
+    )

@@ -138,6 +138,8 @@ class LikelihoodPoint:
         pull = model.parameters.precision * away
         external_pull = external.precision @ residual
         self._pull = pull + external.combinations.T @ external_pull
+        #: What the constraint of each parameter adds, shape (n_par,).
+        self.constraints = 0.5 * pull * away
         constraint = 0.5 * float(pull @ away + external_pull @ residual)
         self.value = float(terms.value.sum()) + constraint
 

@@ -20,6 +20,7 @@ from wprops.fit.builder import build_block
 from wprops.fit.checks import (
     acts_on,
     check_interpolations,
+    check_multijet,
     check_sensitivity,
     check_variations,
 )
@@ -218,6 +219,7 @@ def build_model(
         raise TemplateError(msg)
     _require_members(masked, names)
     check_interpolations(templates)
+    check_multijet(templates, names)
     active, inactive = _split_active(templates.systematics, chosen)
     for channel in chosen:
         check_variations(channel, active)

@@ -15,7 +15,6 @@ from wprops.fit.parameters import Parameters
 from wprops.fit.pseudo_data import PseudoData, thrower
 from wprops.fit.results import FitResult
 from wprops.store import TemplateSet
-from wprops.systematics.catalog import MULTIJET
 
 Array = NDArray[np.float64]
 Data = Literal["observed", "asimov", "toy"]
@@ -78,21 +77,6 @@ def starting_values(parameters: Parameters, earlier: FitResult | None) -> Array:
         raise TemplateError(msg)
     values[[parameters.index(name) for name in common]] = [known[n] for n in common]
     return values
-
-
-def require_multijet(templates: TemplateSet, model: Model) -> None:
-    """Raise TemplateError if multijet is still to be estimated from sidebands."""
-    if templates.sidebands is None:
-        return
-    for block in model.blocks:
-        is_signal = templates.channel(block.name).region == "signal"
-        if is_signal and MULTIJET not in block.processes:
-            msg = (
-                f"channel {block.name!r} has no process {MULTIJET!r}, which is to come "
-                "from the sidebands of the set; run `wprops backgrounds` first and fit "
-                "what it writes"
-            )
-            raise TemplateError(msg)
 
 
 def measured(templates: TemplateSet, model: Model, data: Data, seed: int) -> PseudoData:

@@ -28,7 +28,6 @@ from wprops.fit.preparation import (
     Data,
     frozen_values,
     measured,
-    require_multijet,
     starting_values,
 )
 from wprops.fit.results import FitResult, GoodnessOfFit, Postfit
@@ -174,13 +173,14 @@ def goodness_of_fit(model: Model, minimum: Minimum) -> GoodnessOfFit:
     Returns
     -------
     GoodnessOfFit
-        Twice the difference of the NLL, which includes the constraints, with as
-        many degrees of freedom as fitted bins and external measurements less free
-        parameters.
+        Twice the difference of the NLL, which includes the constraints of fitted
+        parameters, with as many degrees of freedom as fitted bins and external
+        measurements less free parameters.
     """
     n_free = int((minimum.free & (model.parameters.precision == 0)).sum())
     n_measured = int(model.counted.sum()) + len(model.external.values)
-    statistic, ndf = 2 * minimum.nll, n_measured - n_free
+    frozen = float(minimum.point.constraints[~minimum.free].sum())
+    statistic, ndf = 2 * (minimum.nll - frozen), n_measured - n_free
     return GoodnessOfFit(statistic, ndf, float(chi2.sf(statistic, ndf)))
 
 
@@ -240,7 +240,6 @@ def run_fit(
         If ``data`` is none of the three, or a frozen parameter is to be scanned.
     """
     model = build_model(templates, channels=channels)
-    require_multijet(templates, model)
     parameters = model.parameters
     derived = quantities(templates, parameters)
     first = starting_values(parameters, start)

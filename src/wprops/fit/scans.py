@@ -208,6 +208,12 @@ def scan_points(
         )
         raise ConfigError(msg + "not finite; give finite bounds")
     where = np.array([axis.parameter for axis in axes])
+    if len(set(where.tolist())) < len(where):
+        msg = (
+            f"{' and '.join(axis.name for axis in axes)} are one parameter; scan it "
+            "alone, or with another"
+        )
+        raise ConfigError(msg)
     scale = np.array([axis.scale for axis in axes])
     grid = (points - [axis.offset for axis in axes]) / scale
     best = profile.best.values

@@ -67,8 +67,10 @@ def flat(fisher: Array, names: Sequence[str], free: Mask) -> Iterator[Finding]:
         )
 
 
-def extreme_pulls(model: Model, values: Array, errors: Array) -> Iterator[Finding]:
-    """Find constrained parameters that the data move too far.
+def extreme_pulls(
+    model: Model, values: Array, errors: Array, centre: Array
+) -> Iterator[Finding]:
+    """Find constrained parameters that the data move too far from their ``centre``.
 
     The difference of the fitted value and the constraint has the variance 1 − σ²
     with σ the error after the fit.
@@ -76,7 +78,7 @@ def extreme_pulls(model: Model, values: Array, errors: Array) -> Iterator[Findin
     constrained = np.flatnonzero(model.parameters.precision > 0)
     limit = norm.isf(PULL_PROBABILITY / 2 / max(len(constrained), 1))
     for index in constrained:
-        moved = values[index] - model.parameters.start[index]
+        moved = values[index] - centre[index]
         # with hardly any information of the data, departures from a parabola count more
         spread = max(1 - errors[index] ** 2, LEAST_SPREAD)
         if abs(moved) < limit * np.sqrt(spread):

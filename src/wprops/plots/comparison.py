@@ -81,8 +81,15 @@ def _comparison(
             errors=found.errors.reshape(found.shape),
             expected=values,
         ),
-        chi2=float(difference @ np.linalg.solve(found.covariance, difference)),
+        chi2=_chi2(difference, found.covariance),
     )
+
+
+def _chi2(difference: Array, covariance: Array) -> float:
+    """χ² of what was fitted; quantities that were frozen have no error."""
+    fitted = np.diag(covariance) > 0
+    kept = difference[fitted]
+    return float(kept @ np.linalg.solve(covariance[np.ix_(fitted, fitted)], kept))
 
 
 def pulls_of(compared: list[Comparison]) -> Array:
