@@ -16,8 +16,10 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from full_size_problem import BOTH, FULL, QUARTER, Size, build_problem
 
@@ -28,6 +30,8 @@ from wprops.fit.pseudo_data import thrower
 from wprops.fit.run import fit_model
 from wprops.fit.toys import Experiment, run_ensemble
 
+#: Parts of one step of the minimiser.
+STEPS = ("value", "jacobian", "fisher", "hessian", "factorise")
 SIZES = {"quarter": QUARTER, "full": FULL, "both": BOTH}
 #: One size at a time is enlarged.
 GROWTH = {
@@ -49,17 +53,40 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=10, help="toys per size")
     parser.add_argument("--simulated", type=float, default=4.0, help="events per event")
     parser.add_argument("--growth", action="store_true", help="only growth with size")
+    parser.add_argument("--figure", type=Path, help="picture of the growth to write")
     arguments = parser.parse_args()
     chosen = GROWTH if arguments.growth else {s: SIZES[s] for s in arguments.sizes}
     toys = 0 if arguments.growth else arguments.toys
     context = multiprocessing.get_context("spawn")
+    found = {}
     for name, size in chosen.items():
         with context.Pool(1) as pool:
-            print(pool.apply(measure, (name, size, arguments.simulated, toys)))
+            what = name, size, arguments.simulated, toys
+            text, found[name] = pool.apply(measure, what)
+        print(text)
+    if arguments.figure is not None:
+        plot_growth(found, arguments.figure)
 
 
-def measure(name: str, size: Size, simulated: float, n_toys: int) -> str:
-    """Run one size and return its table."""
+def plot_growth(found: dict[str, Times], path: Path) -> None:
+    """Draw the time of each size, grouped by what is enlarged."""
+    names = list(found)
+    steps = [sum(times[s] for s in STEPS) for times in found.values()]
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    where = np.arange(len(names))
+    fits = [times["fit"] for times in found.values()]
+    axes.barh(where - 0.2, fits, 0.4, label="fit of fluctuated data")
+    axes.barh(where + 0.2, steps, 0.4, label="one step: " + ", ".join(STEPS))
+    axes.set_yticks(where, names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("wall time [s]")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def measure(name: str, size: Size, simulated: float, n_toys: int) -> tuple[str, Times]:
+    """Run one size and return its table and its times."""
     times: Times = {}
     model, counts = prepare(size, simulated, times)
     steps(model, counts, times)  # compiles, and pages memory in
@@ -78,7 +105,7 @@ def measure(name: str, size: Size, simulated: float, n_toys: int) -> str:
         *(f"  {step:<12}{seconds:>9.3f} s" for step, seconds in times.items()),
         *(f"  {note}" for note in notes),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines), times
 
 
 def prepare(size: Size, simulated: float, times: Times) -> tuple[Model, np.ndarray]:
