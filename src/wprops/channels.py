@@ -374,7 +374,9 @@ def check_generated(generated: Generated, where: str) -> None:
     _check_array(generated.coefficients, (8, *cells), f"{where}, coefficients")
 
 
-def check_sidebands(sidebands: Sidebands, shape: tuple[int, int]) -> None:
+def check_sidebands(
+    sidebands: Sidebands, shape: tuple[int, int], declared: set[str]
+) -> None:
     """Check shapes and numbers; raises TemplateError naming process and field.
 
     Parameters
@@ -383,11 +385,22 @@ def check_sidebands(sidebands: Sidebands, shape: tuple[int, int]) -> None:
         The counts to check.
     shape : tuple of int
         Numbers of (eta, pT) bins of the channels.
+    declared : set of str
+        Labels of variations that the systematics of the set declare.
     """
+    edges = sidebands.mt_edges
+    if edges.ndim != 1 or len(edges) < 2 or not (edges[1:] > edges[:-1]).all():
+        msg = f"sidebands, mt_edges are {edges}, expected increasing numbers."
+        raise TemplateError(msg)
     whole = (2, len(sidebands.mt_edges) - 1, 2, *shape)
     _check_array(sidebands.data, whole, "sidebands, data", positive=True)
     for name, process in sidebands.processes.items():
         where = f"sidebands, process {name!r}"
+        check_name(name, name, "sidebands, process")
+        undeclared = sorted(set(process.variations) - declared)
+        if undeclared:
+            msg = f"{where} has undeclared variations: {', '.join(undeclared)}."
+            raise TemplateError(msg)
         _check_array(process.nominal, whole, f"{where}, nominal")
         _check_array(process.variance, whole, f"{where}, variance", positive=True)
         for label, values in process.variations.items():

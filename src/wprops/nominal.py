@@ -142,6 +142,8 @@ def efficiency_parts(catalog: Catalog, binning: Binning) -> int:
         If bins of the variations reach across edges of the templates, or datasets
         have variations in different bins, which cannot share parameters.
     """
+    if "sf_stat" in catalog.without:
+        return 1
     found: dict[tuple[float, ...], tuple[str, EfficiencyStep]] = {}
     for dataset in catalog.datasets:
         steps = dataset.corrections.efficiency if dataset.kind == "mc" else ()

@@ -216,7 +216,7 @@ def _check_set(templates: TemplateSet) -> None:
         check_channel(channel, declared)
     if templates.sidebands is not None:
         first = next(iter(templates.channels.values()))
-        check_sidebands(templates.sidebands, first.shape)
+        check_sidebands(templates.sidebands, first.shape, declared)
     if templates.truth is not None:
         for key, generated in templates.truth.channels.items():
             channel = templates.channel(key)

@@ -16,6 +16,7 @@ from wprops.selection.regions import (
     Cut,
     cut_flow_records,
     cut_flows,
+    isolation_and_mt,
 )
 
 N, SEED = 20_000, 23
@@ -201,3 +202,15 @@ def test_records_name_every_row_of_every_flow(candidates, weight):
     assert first[-1]["events"] == last.sum()
     assert_allclose(first[-1]["weighted"], weight[last].sum())
     assert all(isinstance(row["events"], int) for row in rows)
+
+
+def test_events_without_a_finite_transverse_mass_are_in_no_class():
+    n = 4
+    columns = {field.name: np.zeros(n) for field in dataclasses.fields(Candidates)}
+    columns |= {
+        "isolated": np.array([True, True, False, True]),
+        "anti_isolated": np.array([False, False, True, False]),
+        "mt": np.array([20.0, np.nan, np.inf, 41.0]),
+    }
+    found = isolation_and_mt(Candidates(**columns))
+    assert found.tolist() == [1, -1, -1, 3]

@@ -139,3 +139,18 @@ def test_a_name_can_be_declared_once_only():
     records = declare(Available())
     with pytest.raises(ConfigError, match="declared twice: mw"):
         unique([*records, records[0]])
+
+
+def test_multijet_from_data_takes_nothing_from_other_processes():
+    """Processes that a user names have the same uncertainties with it and without."""
+    names = [
+        {
+            record.name
+            for record in declare(
+                Available(extra=frozenset({"ttW"}), efficiency=True, fakes=fakes)
+            )
+            if "ttW" in record.processes
+        }
+        for fakes in (False, True)
+    ]
+    assert names[0] == names[1] >= {"muon_scale", "sf_syst", "jes", "lumi"}

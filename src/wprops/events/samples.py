@@ -170,6 +170,7 @@ def declare_for(
         `wprops.nominal.efficiency_parts`.
     """
     _name_unknown_processes(catalog)
+    _warn_of_isolation(catalog)
     datasets = [d for d in catalog.datasets if d.kind == "mc"]
     pdfs = [d.weights.pdf for d in datasets if d.weights.pdf is not None]
     return declare(
@@ -186,6 +187,17 @@ def declare_for(
             also=frozenset(catalog.also),
         )
     )
+
+
+def _warn_of_isolation(catalog: Catalog) -> None:
+    """Warn of factors that the prompt rate of the multijet estimate cannot see."""
+    corrected = any(d.corrections.efficiency for d in catalog.datasets)
+    if catalog.multijet == "data" and corrected:
+        logger.warning(
+            "efficiency factors multiply isolated and anti-isolated muons alike: if "
+            "they correct the isolation, the prompt rate p, to which multijet from data "
+            "is sensitive, stays that of the simulation"
+        )
 
 
 def _name_unknown_processes(catalog: Catalog) -> None:

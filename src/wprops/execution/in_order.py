@@ -28,7 +28,7 @@ from wprops.execution.worker import process_chunk
 #: larger than one of them, since more and more cells are shared.
 LARGEST_GROUP = 8
 #: Groups in a run from which on they are made larger.
-_MANY_GROUPS = 32
+_MANY_GROUPS = 128
 
 Group = Sequence[WorkItem]
 Submit = Callable[[Callable[[Group], Any], Group], "Future[Any]"]
@@ -95,7 +95,7 @@ def group_chunks(items: Sequence[WorkItem]) -> list[Group]:
     Examples
     --------
     >>> [len(group_chunks(range(n))) for n in (1, 30, 64, 400)]
-    [1, 30, 32, 50]
+    [1, 30, 64, 134]
     """
     size = min(max(len(items) // _MANY_GROUPS, 1), LARGEST_GROUP)
     return [items[i : i + size] for i in range(0, len(items), size)]

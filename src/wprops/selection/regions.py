@@ -114,13 +114,13 @@ def isolation_and_mt(candidates: Candidates) -> NDArray[np.int64]:
     """Flat index of isolation class and mT slice, −1 for events in neither class.
 
     Classes are exclusive: an event has one isolated muon, or none and one that is
-    anti-isolated.
+    anti-isolated. Without a finite mT an event is in no slice, and in no region either.
     """
     isolation = np.select([candidates.isolated, candidates.anti_isolated], [0, 1], -1)
-    # Not below zero, and NaN without a candidate, which is in no class.
     slice_ = np.searchsorted(MT_SLICES, candidates.mt, side="right") - 1
     n = len(MT_SLICES) - 1
-    return np.where(isolation >= 0, isolation * n + slice_, -1)
+    inside = (isolation >= 0) & np.isfinite(candidates.mt)
+    return np.where(inside, isolation * n + slice_, -1)
 
 
 def cut_flows(

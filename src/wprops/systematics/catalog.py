@@ -105,6 +105,12 @@ def declare(available: Available) -> tuple[Systematic, ...]:
         *_records(available),
         *(r for r in _optional() if available.also & {r.name, r.group}),
     ]
+    records = [
+        replace(record, processes=PROMPT | available.extra)
+        if record.processes == PROMPT
+        else record
+        for record in records
+    ]
     if available.fakes:
         records = [_on_fakes(record) for record in records]
         records.append(
@@ -115,12 +121,6 @@ def declare(available: Available) -> tuple[Systematic, ...]:
                 group="luminosity",
             )
         )
-    records = [
-        replace(record, processes=PROMPT | available.extra)
-        if record.processes == PROMPT
-        else record
-        for record in records
-    ]
     known = _names(records) | ALL_NAMES
     unknown = sorted(available.without - known)
     if unknown:
