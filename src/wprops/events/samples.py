@@ -195,8 +195,8 @@ def _warn_of_isolation(catalog: Catalog) -> None:
     if catalog.multijet == "data" and corrected:
         logger.warning(
             "efficiency factors multiply isolated and anti-isolated muons alike: if "
-            "they correct the isolation, the prompt rate p, to which multijet from data "
-            "is sensitive, stays that of the simulation"
+            "they correct the isolation, the prompt rate, to which multijet from "
+            "data is sensitive, stays that of the simulation"
         )
 
 
