@@ -42,8 +42,9 @@ from wprops.errors import WpropsError
 from wprops.events.runs import genweight_sums
 from wprops.events.toy.samples import HESSIAN, write_toy
 from wprops.events.toy.theory import N_REPLICAS
+from wprops.execution.inputs import PB_IN_FB
 from wprops.execution.processors import load_processor
-from wprops.execution.run import PB_IN_FB, run
+from wprops.execution.run import run
 from wprops.physics.breit_wigner import WINDOW
 from wprops.systematics.catalog import LOW_ACCEPTANCE, MASS_STEP, SIGNAL
 from wprops.systematics.declaration import NOMINAL, variation_label

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,13 +15,15 @@ from wprops.catalog import Catalog
 from wprops.errors import InputError
 from wprops.events.generator import MUON, hard_leptons
 from wprops.events.samples import Sample, declare_for, read_samples
-from wprops.execution.run import PB_IN_FB, RunResult
+from wprops.execution.inputs import PB_IN_FB
+from wprops.execution.run import RunResult
 from wprops.moment_maps import MomentMaps, moment_map
 from wprops.nominal import generated_weight
 from wprops.physics.collins_soper import boson_and_angles
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.catalog import BOSON, SIGNAL
 from wprops.systematics.declaration import Systematic
+from wprops.templates.assemble import merge_blocks
 from wprops.templates.filling import Block, Cells, fill
 from wprops.templates.parts import boson_cell, event_folds
 from wprops.weights import WeightInputs, weight_ratios
@@ -111,7 +110,7 @@ class MomentProcessor(ProcessorABC):
     def save(self, result: RunResult, path: Path) -> None:
         """Write the maps of all bosons."""
         luminosity = PB_IN_FB * result.catalog.luminosity
-        merged = merge(result.outputs)
+        merged = merge_blocks(result.outputs.values())
         if not merged:
             names = ", ".join(result.outputs)
             msg = (
@@ -124,12 +123,3 @@ class MomentProcessor(ProcessorABC):
             section = block.section(0, self.binning.n_cells)
             maps[name] = moment_map(block.labels, section, self.binning, luminosity)
         MomentMaps(maps, result.provenance).write(path)
-
-
-def merge(outputs: Mapping[str, Mapping[str, Block]]) -> dict[str, Block]:
-    """Add the blocks of all datasets by boson."""
-    parts: dict[str, list[Block]] = {}
-    for blocks in outputs.values():
-        for name, block in blocks.items():
-            parts.setdefault(name, []).append(block)
-    return {name: reduce(add, found) for name, found in parts.items()}

@@ -205,3 +205,10 @@ def test_a_cluster_is_not_ignored(small, mine):
             address="tcp://127.0.0.1:1",
             chunksize=CHUNKSIZE,
         )
+
+
+@pytest.mark.parametrize("setting", [{"memory": "8 GB"}, {"cores": 4}])
+def test_local_processes_refuse_what_only_jobs_have(tmp_path, setting):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"{name}: a local process has one core"):
+        read(tmp_path, kind="local", workers=2, **setting)

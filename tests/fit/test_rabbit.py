@@ -470,6 +470,29 @@ def test_a_description_with_code_is_refused(exact_set, tmp_path):
         read_rabbit(path)
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04", b"nothing"])
+def test_a_damaged_description_is_named(exact_set, tmp_path, damage):
+    path = tmp_path / "bad.hdf5"
+    export_rabbit(exact_set, path)
+    with h5py.File(path, "r+") as file:
+        del file["meta/pickle_data"]
+        file["meta/pickle_data"] = np.frombuffer(damage, np.uint8)
+    with pytest.raises(TemplateError, match=r"bad\.hdf5"):
+        read_rabbit(path)
+
+
+def test_effects_of_another_length_are_named(exact_set, tmp_path):
+    path = tmp_path / "bad.hdf5"
+    export_rabbit(exact_set, path)
+    with h5py.File(path, "r+") as file:
+        name = "hlogk"
+        values = file[name][...].ravel()[:-1]
+        del file[name]
+        file[name] = values
+    with pytest.raises(TemplateError, match=r"bad\.hdf5 cannot be read as an input"):
+        read_rabbit(path)
+
+
 def test_a_file_that_is_no_input_is_named(tmp_path):
     with pytest.raises(TemplateError, match=r"no file .*missing\.hdf5"):
         read_rabbit(tmp_path / "missing.hdf5")

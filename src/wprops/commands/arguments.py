@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,34 @@ def truth(
         raise click.BadParameter(msg)
     pairs = tuple(value for value in values if "=" in value)
     return (Path(files[0]) if files else None), deviations(ctx, param, pairs)
+
+
+#: Options that say what is fitted, and how.
+_FITTED = (
+    click.option(
+        "--data",
+        type=click.Choice(["observed", "asimov", "toy"]),
+        default="observed",
+        help="The data of the set, its prediction, or pseudo-data from it.",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), default=1, help="Of pseudo-data."
+    ),
+    click.option(
+        "--barlow-beeston/--no-barlow-beeston",
+        default=True,
+        help="Whether to count the statistical error of the templates.",
+    ),
+    click.option(
+        "--channels",
+        multiple=True,
+        help="Only these together; repeatable.  [default: all]",
+    ),
+)
+
+
+def what_is_fitted(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --data, --seed, --barlow-beeston and --channels."""
+    for option in reversed(_FITTED):
+        command = option(command)
+    return command

@@ -20,27 +20,14 @@ from wprops.commands.arguments import (
     frozen,
     scans,
     truth,
+    what_is_fitted,
 )
 
 
 @click.command()
 @click.argument("templates", type=EXISTING)
 @click.option("--output", "-o", type=FILE, default=Path("fit.h5"))
-@click.option(
-    "--data",
-    type=click.Choice(["observed", "asimov", "toy"]),
-    default="observed",
-    help="The data of the set, its prediction, or pseudo-data from it.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of pseudo-data.")
-@click.option(
-    "--barlow-beeston/--no-barlow-beeston",
-    default=True,
-    help="Whether to count the statistical error of the templates.",
-)
-@click.option(
-    "--channels", multiple=True, help="Only these together; repeatable.  [default: all]"
-)
+@what_is_fitted
 @click.option(
     "--freeze",
     multiple=True,
@@ -221,21 +208,7 @@ def reveal(result: Path, templates: Path, key: Path, output: Path) -> None:
 @click.command()
 @click.argument("templates", type=EXISTING)
 @click.option("--json", "output", type=FILE, help="Write all findings as JSON.")
-@click.option(
-    "--data",
-    type=click.Choice(["observed", "asimov", "toy"]),
-    default="observed",
-    help="The data of the set, its prediction, or pseudo-data from it.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of pseudo-data.")
-@click.option(
-    "--barlow-beeston/--no-barlow-beeston",
-    default=True,
-    help="Whether to count the statistical error of the templates.",
-)
-@click.option(
-    "--channels", multiple=True, help="Only these together; repeatable.  [default: all]"
-)
+@what_is_fitted
 @click.option(
     "--parabola/--no-parabola",
     default=True,

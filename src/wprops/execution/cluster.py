@@ -98,6 +98,13 @@ class Cluster(Record):
             if getattr(self, name) and self.kind not in kinds:
                 msg = f"{name}: {self.kind} has no such setting; remove it: {remedy}"
                 raise ConfigError(msg)
+        unused = sorted({"cores", "memory"} & self.model_fields_set)
+        if self.kind == "local" and unused:
+            msg = (
+                f"{unused[0]}: a local process has one core and the memory of the "
+                "machine; remove it, and choose fewer `workers` if memory is short"
+            )
+            raise ConfigError(msg)
         if self.kind == "htcondor":
             if self.disk is None:
                 msg = "disk: found nothing; HTCondor needs the disk of a job: add it"

@@ -25,7 +25,6 @@ from wprops.events.schema import NanoSchema
 from wprops.execution.account import check_book, describe_loss, loss, sample_table
 from wprops.execution.cluster import Cluster
 from wprops.execution.executors import ExecutorName, open_executor
-from wprops.execution.inputs import PB_IN_FB as PB_IN_FB
 from wprops.execution.inputs import Plan, plan, raise_failures, read_files, without
 from wprops.execution.ledger import Ledger
 from wprops.execution.worker import Chunk, Failure, Worker

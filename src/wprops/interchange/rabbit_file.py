@@ -125,7 +125,11 @@ class RabbitInput:
         try:
             with h5py.File(path, "r") as file:
                 return _read(file)
-        except (KeyError, OSError, pickle.UnpicklingError) as error:
+        # Bytes that are no pickle, and arrays of other lengths than the header says.
+        except (
+            *(KeyError, OSError, pickle.UnpicklingError, EOFError),
+            *(ValueError, TypeError, AttributeError, IndexError),
+        ) as error:
             msg = f"{path} cannot be read as an input file of rabbit: {error}"
             raise TemplateError(msg) from error
 
