@@ -3,7 +3,8 @@
     python -m corrections.build_toy toy/truth.json --output toy/corrections
 
 They are as good as the binning: a closure test of how corrections are applied, not of
-how they are measured. `BLOCK` is what the catalogue needs to apply them.
+how they are measured. `BLOCK` is what the catalogue needs to apply them; data whose
+isolation differs need `ISOLATION_STEP` among the steps of the efficiency as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from correctionlib import schemav2 as schema
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
@@ -21,16 +23,19 @@ from corrections.build_boson import build_boson
 from corrections.build_efficiency import TRIGGER, StepFactors, build_step
 from corrections.build_pileup import build_pileup
 from corrections.build_rochester import build_rochester
-from corrections.common import Histogram, write_set
+from corrections.common import Histogram, binned, category, correction, write_set
 from corrections.roccor import Layout, RoccoR
 from wprops.corrections.boson import QT
+from wprops.corrections.efficiency import NOMINAL, OWN_INPUTS
 from wprops.corrections.pileup import NAME as PILEUP
-from wprops.events.toy.detector import trigger_efficiency
+from wprops.events.toy.detector import ISOLATED, trigger_efficiency
 from wprops.events.toy.parameters import DetectorTruth
 from wprops.events.toy.truth import ToyTruth, bin_truth
 
 FloatArray = NDArray[np.float64]
 
+#: Names of the factors on the isolation, and of its efficiency in the simulation.
+ISOLATION, ISOLATION_MC = "isolation", "isolation_mc"
 #: What the catalogue needs to apply the files.
 BLOCK = {
     "muons": "corrections/muons.json.gz",
@@ -39,6 +44,12 @@ BLOCK = {
     "pileup": {"file": "corrections/pileup.json", "name": PILEUP},
     "prefire": "branches",
     "boson": "corrections/boson.json",
+}
+#: The step of the isolation, with the efficiency that anti-isolated muons need.
+ISOLATION_STEP = {
+    "file": "corrections/efficiency.json",
+    "name": ISOLATION,
+    "isolation": {"file": "corrections/efficiency.json", "name": ISOLATION_MC},
 }
 #: Size of the invented statistical variations of the efficiency.
 STAT_SIZE = 1e-3
@@ -66,6 +77,38 @@ def efficiency_factors(data: DetectorTruth, mc: DetectorTruth) -> StepFactors:
         stat=stat,
         stat_edges=(np.linspace(-2.4, 2.4, 49), coarse),
     )
+
+
+def isolation_corrections(
+    data: DetectorTruth, mc: DetectorTruth
+) -> list[schema.Correction]:
+    """Efficiency of the isolation in simulation, and its ratio in fine bins of pT.
+
+    The isolation sum of prompt muons is exponential, whatever their recoil.
+    """
+    pt = np.linspace(25.0, 55.0, 121)
+    centres = (pt[1:] + pt[:-1]) / 2
+    found, simulated = (
+        -np.expm1(-ISOLATED * centres / truth.isolation_mean) for truth in (data, mc)
+    )
+    kinds = {
+        "charge": ("int", "Charge of the muon, which does not matter"),
+        "eta": ("real", "Pseudorapidity, which does not matter"),
+        "pt": ("real", "Transverse momentum [GeV]"),
+        "variation": ("string", NOMINAL),
+    }
+    return [
+        correction(
+            name,
+            text,
+            {key: kinds[key] for key in OWN_INPUTS},
+            category("variation", {NOMINAL: binned({"pt": pt}, values)}),
+        )
+        for name, text, values in (
+            (ISOLATION, "Factor on the isolation of prompt muons", found / simulated),
+            (ISOLATION_MC, "Its efficiency in the simulation", simulated),
+        )
+    ]
 
 
 def interactions(detector: DetectorTruth) -> Histogram:
@@ -125,11 +168,12 @@ def build_toy(truth: Path, output: Path) -> None:
     data, mc = (ToyTruth.from_dict(record[key]) for key in ("data", "simulation"))
     output.mkdir(parents=True, exist_ok=True)
     factors = efficiency_factors(data.detector, mc.detector)
+    isolation = isolation_corrections(data.detector, mc.detector)
     profile = interactions(data.detector)
     pileup = build_pileup({"nominal": profile}, interactions(mc.detector))
     for name, corrections in (
         ("muons.json.gz", build_rochester(momentum(data.detector))),
-        ("efficiency.json", [build_step(TRIGGER, factors)]),
+        ("efficiency.json", [build_step(TRIGGER, factors), *isolation]),
         ("pileup.json", [pileup]),
         ("boson.json", [build_boson(QT, boson_spectra(data, mc), "events")]),
     ):

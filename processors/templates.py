@@ -40,7 +40,7 @@ from wprops.systematics.declaration import NOMINAL, Systematic
 from wprops.templates.assemble import build_template_set
 from wprops.templates.filling import bin_index, flat_index
 from wprops.templates.parts import ODD, MuonBins, Part, event_folds, split_events
-from wprops.templates.sidebands import N_CLASSES, with_classes
+from wprops.templates.sidebands import N_CLASSES, fill_classes, with_classes
 
 
 class TemplateProcessor(ProcessorABC):
@@ -88,13 +88,14 @@ class TemplateProcessor(ProcessorABC):
             pick, muons, classes = self._selected(events, dataset, candidates)
         with stage("weights"):
             kinematics = (candidates.eta[pick], candidates.pt[pick])
-            factors = efficiency(dataset, muons.charge, *kinematics)
+            isolated = candidates.isolated[pick]
+            factors = efficiency(dataset, muons.charge, *kinematics, isolated)
             weight = weight[pick] * (1.0 if factors is None else factors.nominal)
             parts = list(self._parts(events, dataset, pick, weight, factors))
         with stage("filling"):
             blocks = {part.template: part.fill(muons) for part in parts}
             sidebands = {
-                part.template: part.unpolarised.fill(classes)
+                part.template: fill_classes(part, classes, candidates.mt[pick])
                 for part in parts
                 if classes is not None and part.template != ODD
             }

@@ -245,6 +245,27 @@ def pdf(**changes):
     }
 
 
+def isolation(simulated):
+    """Corrections with a step of the isolation; golden.json is a file that exists."""
+    step = {"file": "golden.json", "name": "isolation", "isolation": simulated}
+    return {"efficiency": [step]}
+
+
+def test_files_of_the_isolation_are_found_and_count(tmp_path):
+    content = toy(signal(corrections=isolation({"file": "truth.json", "name": "mc"})))
+    catalog = Catalog.read(write(tmp_path, content))
+    (step,) = catalog.datasets[0].corrections.efficiency
+    assert step.file == tmp_path / "golden.json"
+    assert step.isolation.file == tmp_path / "truth.json"
+    without = toy(signal(corrections=isolation(None)))
+    plain = Catalog.read(write(tmp_path, without))
+    assert plain.datasets[0].corrections.efficiency[0].isolation is None
+    before = catalog.dataset_digests()["Wplus_mu"]
+    assert before != plain.dataset_digests()["Wplus_mu"]
+    (tmp_path / "truth.json").write_text("other")
+    assert catalog.dataset_digests()["Wplus_mu"] != before
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -293,6 +314,18 @@ def pdf(**changes):
             "'Wplus_mu': corrections.prefire: found yes, a YAML boolean; write `branch",
         ),
         (toy(corrections={"prefire": False}), "corrections.prefire: found no, a YAML"),
+        (
+            toy(signal(corrections=isolation({"file": "no.json", "name": "mc"}))),
+            r"'Wplus_mu': corrections\.efficiency\.isolation: no file .*no.json",
+        ),
+        (
+            toy(signal(corrections=isolation("mc"))),
+            r"efficiency\[0\]\.isolation: found 'mc', expected a mapping .* \(for fac",
+        ),
+        (
+            toy(signal(corrections=isolation({"file": "a", "key": "mc"}))),
+            r"efficiency\[0\]\.isolation\.key: unknown key, known are file, name",
+        ),
         (toy(golden_json="no.json"), "golden_json: no file .*no.json.* remove the"),
     ],
 )

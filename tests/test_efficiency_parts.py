@@ -8,7 +8,7 @@ from tests.corrections.efficiency_toys import make_steps, write_steps
 from tests.events.nano import dataset
 from wprops.axes import COARSE, FULL
 from wprops.catalog import Catalog
-from wprops.datasets import Corrections, NamedCorrection
+from wprops.datasets import Corrections, EfficiencyCorrection
 from wprops.errors import ConfigError
 from wprops.nominal import efficiency_parts
 
@@ -20,7 +20,7 @@ def with_steps(paths, name="trigger"):
             name=path.stem,
             files=(f"{path.stem}.root",),
             corrections=Corrections(
-                efficiency=(NamedCorrection(file=path, name=name),)
+                efficiency=(EfficiencyCorrection(file=path, name=name),)
             ),
         )
         for path in paths

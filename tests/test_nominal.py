@@ -7,6 +7,7 @@ import pytest
 import uproot
 from numpy.testing import assert_allclose, assert_array_equal
 
+from corrections.build_efficiency import StepFactors
 from corrections.build_pileup import build_pileup
 from corrections.common import Histogram, write_set
 from tests.corrections.boson_examples import SPECTRA, expected_weight, write_boson
@@ -32,11 +33,12 @@ from tests.events.nano import (
 )
 from wprops.corrections.boson import ABSY, QT
 from wprops.corrections.prefire import BRANCHES
-from wprops.datasets import Corrections, NamedCorrection
+from wprops.datasets import Corrections, EfficiencyCorrection, NamedCorrection
 from wprops.errors import ConfigError, InputError
 from wprops.nominal import efficiency, generated_weight, nominal_weight, prefire
 
 NORMALISATION = 0.25
+ONE_BIN = {"edges": (np.array([-2.4, 2.4]), np.array([25.0, 55.0]))}
 #: Which names of prefire weights each version has, and its variations.
 FLAVOURS = {"v6": "v6", "v9": "v9", "v15": "v9"}
 
@@ -347,7 +349,7 @@ def test_half_of_the_prefire_weights_are_not_enough(tmp_path):
 def efficiencies(tmp_path_factory):
     path = tmp_path_factory.mktemp("efficiency") / "steps.json"
     write_steps(path, make_steps())
-    return tuple(NamedCorrection(file=path, name=name) for name in make_steps())
+    return tuple(EfficiencyCorrection(file=path, name=name) for name in make_steps())
 
 
 def test_efficiency_is_the_product_of_the_steps(efficiencies):
@@ -383,10 +385,25 @@ def test_neither_data_nor_uncorrected_simulation_have_factors(efficiencies):
 
 
 def test_an_unknown_step_is_named(efficiencies):
-    unknown = NamedCorrection(file=efficiencies[0].file, name="isolation")
+    unknown = EfficiencyCorrection(file=efficiencies[0].file, name="isolation")
     record = dataset(corrections=Corrections(efficiency=(unknown,)))
     with pytest.raises(ConfigError, match=r"has no correction 'isolation'; it has sel"):
         efficiency(record, *muons(5))
+
+
+def test_a_step_of_isolation_has_its_efficiency_in_the_simulation(tmp_path):
+    steps = {"isolation": StepFactors(**ONE_BIN, nominal=np.full((2, 1, 1), 0.98))}
+    steps["simulated"] = StepFactors(**ONE_BIN, nominal=np.full((2, 1, 1), 0.9))
+    path = tmp_path / "isolation.json"
+    write_steps(path, steps)
+    simulated = NamedCorrection(file=path, name="simulated")
+    step = EfficiencyCorrection(file=path, name="isolation", isolation=simulated)
+    record = dataset(corrections=Corrections(efficiency=(step,)))
+    columns = np.array([1, -1]), np.array([0.1, 0.2]), np.array([30.0, 40.0])
+    found = efficiency(record, *columns, np.array([True, False]))
+    assert_allclose(found.nominal, [0.98, (1 - 0.98 * 0.9) / 0.1])
+    # Selected muons of a signal region are all isolated.
+    assert_allclose(efficiency(record, *columns).nominal, 0.98)
 
 
 def test_the_efficiency_is_not_in_the_nominal_weight(toy, efficiencies):

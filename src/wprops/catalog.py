@@ -14,6 +14,7 @@ from wprops.datasets import (
     BosonPole,
     Corrections,
     Dataset,
+    EfficiencyCorrection,
     LheWeights,
     NamedCorrection,
     PdfWeights,
@@ -215,7 +216,8 @@ _NESTED: dict[str, type[Record]] = {
     "pdf": PdfWeights,
     "boson": BosonPole,
     "corrections": Corrections,
-    "efficiency": NamedCorrection,
+    "efficiency": EfficiencyCorrection,
+    "isolation": NamedCorrection,
     "pileup": NamedCorrection,
 }
 
@@ -251,17 +253,27 @@ def _locate_corrections(found: Corrections, base: Path, where: str) -> Correctio
     prefire = found.prefire
     if isinstance(prefire, Path):
         prefire = _existing(prefire, base, f"{where}.prefire")
-    steps = (*found.efficiency, *([found.pileup] if found.pileup else ()))
-    named = [
-        step.model_copy(update={"file": _existing(step.file, base, where)})
-        for step in steps
-    ]
-    pileup = named.pop() if found.pileup else None
+
+    def locate(named: NamedCorrection | None, key: str) -> NamedCorrection | None:
+        if named is None:
+            return None
+        file = _existing(named.file, base, f"{where}.{key}")
+        return named.model_copy(update={"file": file})
+
+    steps = tuple(
+        step.model_copy(
+            update={
+                "file": _existing(step.file, base, f"{where}.efficiency"),
+                "isolation": locate(step.isolation, "efficiency.isolation"),
+            }
+        )
+        for step in found.efficiency
+    )
     return found.model_copy(
         update={
             "muons": _existing(found.muons, base, f"{where}.muons"),
-            "efficiency": tuple(named),
-            "pileup": pileup,
+            "efficiency": steps,
+            "pileup": locate(found.pileup, "pileup"),
             "prefire": prefire,
             "boson": _existing(found.boson, base, f"{where}.boson"),
         }

@@ -143,12 +143,15 @@ class Sideband:
     ----------
     nominal, variance : ndarray, shape (2, n_mt, 2, n_eta, n_pt)
         Expected events, and their sum of squared weights.
+    mt_sum : ndarray, shape (2, n_mt, 2)
+        Sum of weight times mT [GeV] by isolation, mT slice and charge.
     variations : mapping of str to ndarray, shape (2, n_mt, 2, n_eta, n_pt)
         Varied expectations by label.
     """
 
     nominal: Array
     variance: Array
+    mt_sum: Array
     variations: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -165,12 +168,15 @@ class Sidebands:
         Edges of the slices in mT [GeV]; the last one may be infinite.
     data : ndarray, shape (2, n_mt, 2, n_eta, n_pt)
         Observed events.
+    data_mt_sum : ndarray, shape (2, n_mt, 2)
+        Sum of their mT [GeV] by isolation, mT slice and charge.
     processes : mapping of str to Sideband
         Processes with prompt muons.
     """
 
     mt_edges: Array
     data: Array
+    data_mt_sum: Array
     processes: Mapping[str, Sideband]
 
 
@@ -394,6 +400,7 @@ def check_sidebands(
         raise TemplateError(msg)
     whole = (2, len(sidebands.mt_edges) - 1, 2, *shape)
     _check_array(sidebands.data, whole, "sidebands, data", positive=True)
+    _check_mt_sum(sidebands)
     for name, process in sidebands.processes.items():
         where = f"sidebands, process {name!r}"
         check_name(name, name, "sidebands, process")
@@ -403,8 +410,29 @@ def check_sidebands(
             raise TemplateError(msg)
         _check_array(process.nominal, whole, f"{where}, nominal")
         _check_array(process.variance, whole, f"{where}, variance", positive=True)
+        _check_array(process.mt_sum, whole[:3], f"{where}, mt_sum")
         for label, values in process.variations.items():
             _check_array(values, whole, f"{where}, variation {label!r}")
+
+
+def _check_mt_sum(sidebands: Sidebands) -> None:
+    """Check that the mean mT of the data lies in each slice; weights may cancel."""
+    found, where = sidebands.data_mt_sum, "sidebands, data_mt_sum"
+    _check_array(found, sidebands.data.shape[:3], where, positive=True)
+    events = sidebands.data.sum(axis=(-2, -1))
+    mean = np.divide(found, events, out=np.zeros_like(found), where=events > 0)
+    low, high = (e[:, None] for e in (sidebands.mt_edges[:-1], sidebands.mt_edges[1:]))
+    # Sums of many numbers are rounded.
+    inside = (mean >= low * (1 - 1e-9)) & (mean <= high * (1 + 1e-9))
+    wrong = np.where(events > 0, ~inside, found > 0)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        msg = (
+            f"{where} is {found[index]:g} GeV at {index} for {events[index]:g} events, "
+            f"but the slice extends from {low[index[1], 0]:g} to "
+            f"{high[index[1], 0]:g} GeV; it is the sum of their mT."
+        )
+        raise TemplateError(msg)
 
 
 def check_name(key: str, name: str, where: str) -> None:

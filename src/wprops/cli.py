@@ -47,6 +47,7 @@ def main(debug: bool) -> None:
 for _command in (
     production.toy,
     production.run,
+    production.templates,
     production.backgrounds,
     inference.fit,
     inference.toys,

@@ -62,6 +62,16 @@ class NamedCorrection(Record):
     name: str = Field(description="name of the correction in it")
 
 
+class EfficiencyCorrection(NamedCorrection):
+    """Factors of one efficiency step."""
+
+    isolation: NamedCorrection | None = Field(
+        default=None,
+        description="for factors that correct the isolation, its efficiency in the "
+        "simulation: anti-isolated muons get the complement",
+    )
+
+
 class Corrections(Record):
     """Corrections that are applied to a dataset; none by default."""
 
@@ -73,7 +83,7 @@ class Corrections(Record):
         description="whether the missing momentum takes up the correction of the muon, "
         "and its variation",
     )
-    efficiency: tuple[NamedCorrection, ...] = Field(
+    efficiency: tuple[EfficiencyCorrection, ...] = Field(
         default=(), description="list of efficiency steps whose factors multiply"
     )
     pileup: NamedCorrection | None = Field(

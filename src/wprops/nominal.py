@@ -124,13 +124,28 @@ def prefire(events: ak.Array, dataset: Dataset) -> Mapping[str, FloatArray]:
 
 
 def efficiency(
-    dataset: Dataset, charge: NDArray[np.int64], eta: FloatArray, pt: FloatArray
+    dataset: Dataset,
+    charge: NDArray[np.int64],
+    eta: FloatArray,
+    pt: FloatArray,
+    isolated: NDArray[np.bool_] | None = None,
 ) -> MuonFactors | None:
-    """Efficiency scale factors of selected muons; None where none are applied."""
-    steps = dataset.corrections.efficiency
-    if dataset.kind == "data" or not steps:
-        return None
-    return muon_factors([open_step(s.file, s.name) for s in steps], charge, eta, pt)
+    """Efficiency scale factors of selected muons; None where none are applied.
+
+    All muons are isolated unless ``isolated`` tells which are.
+    """
+    steps = _efficiency_steps(dataset)
+    return muon_factors(steps, charge, eta, pt, isolated) if steps else None
+
+
+def _efficiency_steps(dataset: Dataset) -> list[EfficiencyStep]:
+    """Open the steps that apply to a dataset; data have none."""
+    opened = []
+    for step in dataset.corrections.efficiency if dataset.kind == "mc" else ():
+        simulated = step.isolation
+        isolation = None if simulated is None else (simulated.file, simulated.name)
+        opened.append(open_step(step.file, step.name, isolation))
+    return opened
 
 
 def efficiency_parts(catalog: Catalog, binning: Binning) -> int:
@@ -146,8 +161,7 @@ def efficiency_parts(catalog: Catalog, binning: Binning) -> int:
         return 1
     found: dict[tuple[float, ...], tuple[str, EfficiencyStep]] = {}
     for dataset in catalog.datasets:
-        steps = dataset.corrections.efficiency if dataset.kind == "mc" else ()
-        for step in (open_step(s.file, s.name) for s in steps):
+        for step in _efficiency_steps(dataset):
             if step.has_stat:
                 found.setdefault(tuple(step.stat_edges), (dataset.name, step))
     if not found:

@@ -59,7 +59,7 @@ __all__ = [
 #: What a template file says it is.
 FORMAT = "wprops template set"
 #: Version of the layout on disk; a reader accepts exactly its own.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: Arrays of shared events.
 _SHARED = ("products", "derivative_products", "folds")
@@ -444,12 +444,14 @@ def _check_same_axes(group: h5py.Group, channel: h5py.Group) -> None:
 def _write_sidebands(group: h5py.Group, sidebands: Sidebands) -> None:
     write_array(group, "mt_edges", sidebands.mt_edges)
     write_array(group, "data", sidebands.data)
+    write_array(group, "data_mt_sum", sidebands.data_mt_sum)
     names = {name: list(p.variations) for name, p in sidebands.processes.items()}
     write_json(group, "header", {"processes": names})
     for name, process in sidebands.processes.items():
         folder = group.create_group(f"processes/{name}")
         write_array(folder, "nominal", process.nominal)
         write_array(folder, "variance", process.variance)
+        write_array(folder, "mt_sum", process.mt_sum)
         if process.variations:
             write_array(folder, "variations", list(process.variations.values()))
 
@@ -462,11 +464,13 @@ def _read_sidebands(group: h5py.Group) -> Sidebands:
         processes[name] = Sideband(
             nominal=read_array(folder, "nominal"),
             variance=read_array(folder, "variance"),
+            mt_sum=read_array(folder, "mt_sum"),
             variations=dict(zip(labels, varied, strict=True)),
         )
     return Sidebands(
         mt_edges=read_array(group, "mt_edges"),
         data=read_array(group, "data"),
+        data_mt_sum=read_array(group, "data_mt_sum"),
         processes=processes,
     )
 

@@ -12,6 +12,8 @@ SIGNAL_NAME = "W_UL_y0_qt0"
 MT_EDGES = np.array([0.0, 15.0, 30.0, 40.0, np.inf])
 #: Shares of the slices of mT in the sideband, and the gap relative to it.
 SHARES, GAP = (0.45, 0.55), 0.3
+#: Mean mT [GeV] in the slices, of multijet and of prompt muons.
+MEAN_MT = {"qcd": (9.0, 22.0, 34.0, 48.0), "prompt": (8.0, 23.0, 35.5, 67.0)}
 #: Part of prompt muons that are W, and changes of processes by label in the regions.
 FRACTIONS = {"W": 0.8, "Z": 0.2}
 CHANGES = {
@@ -60,6 +62,11 @@ def in_classes(regions):
     )
 
 
+def mt_sum(counts, kind):
+    """Sum of mT by class of counts in classes."""
+    return counts.sum(axis=(-2, -1)) * np.array(MEAN_MT[kind])[:, None]
+
+
 def make_set(rng=None, weight=0.3, n_eta=2, n_pt=10, **sizes):
     """The set and the expectations it was made from.
 
@@ -75,10 +82,14 @@ def make_set(rng=None, weight=0.3, n_eta=2, n_pt=10, **sizes):
             if name in change
         }
         counts = in_classes(nominal)
-        sidebands[name] = Sideband(counts, weight * counts, varied)
-    data = in_classes(expected.qcd + expected.prompt)
+        sums = mt_sum(counts, "prompt")
+        sidebands[name] = Sideband(counts, weight * counts, sums, varied)
+    qcd, prompt = in_classes(expected.qcd), in_classes(expected.prompt)
+    data, data_mt_sum = qcd + prompt, mt_sum(qcd, "qcd") + mt_sum(prompt, "prompt")
     if rng is not None:
+        expectation = data.sum(axis=(-2, -1))
         data = rng.poisson(data).astype(float)
+        data_mt_sum = data_mt_sum * data.sum(axis=(-2, -1)) / expectation
     channels = {}
     for index, (charge, name) in enumerate(NAMES.items()):
         processes = {
@@ -108,6 +119,6 @@ def make_set(rng=None, weight=0.3, n_eta=2, n_pt=10, **sizes):
         systematics=records(),
         luminosity=1.0,
         boson_mass=80.4,
-        sidebands=Sidebands(MT_EDGES, data, sidebands),
+        sidebands=Sidebands(MT_EDGES, data, data_mt_sum, sidebands),
     )
     return templates, expected

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.backgrounds.sideband_set import CHANGES, FRACTIONS, MT_EDGES, make_set
+from tests.backgrounds.sideband_set import (
+    CHANGES,
+    FRACTIONS,
+    MEAN_MT,
+    MT_EDGES,
+    make_set,
+)
 from wprops.backgrounds.classes import (
     SIDEBAND_BELOW,
     SIGNAL_FROM,
@@ -58,31 +64,60 @@ def test_a_variation_that_nobody_has_is_named(made):
 
 def test_slices_below_the_signal_have_their_counts(made):
     templates, expected = made
-    slices, sideband, _ = mt_classes(templates.sidebands)
-    assert_allclose(slices.mean_mt, [7.5, 22.5, 35.0])
-    assert sideband == pytest.approx(0.45 * 7.5 + 0.55 * 22.5)
+    slices, sideband, signal = mt_classes(templates.sidebands)
+    mean = MEAN_MT["qcd"]
+    assert_allclose(slices.mean_mt, mean[:3])
+    assert sideband == pytest.approx(0.45 * mean[0] + 0.55 * mean[1])
+    assert signal == pytest.approx(mean[3])
     total = expected.qcd + expected.prompt
     assert_allclose(slices.data[:2].sum(axis=0), total[2:])
     assert_allclose(slices.data[2], 0.3 * total[2:])
     assert_allclose(slices.prompt_variance[:2].sum(axis=0), 0.3 * expected.prompt[2:])
 
 
-@pytest.mark.parametrize("fall", [5.0, 12.0, 40.0])
-def test_the_mean_beyond_the_slices_is_that_of_an_exponential(fall):
-    shares = -np.diff(np.exp(-MT_EDGES / fall))
-    data = np.zeros((2, 4, 2, 1, 2))
-    data[1] = 1e4 * shares[:, None, None, None]
-    empty = Sideband(np.zeros_like(data), np.zeros_like(data))
-    classes = mt_classes(Sidebands(MT_EDGES, data, {"W": empty}))
-    assert classes.signal == pytest.approx(40.0 + fall)
+def test_mean_mt_is_that_of_the_anti_isolated_muons_that_are_not_prompt():
+    """Counted muon by muon, with prompt ones that are known in size alone."""
+    rng = np.random.default_rng(3)
+    fall = {"qcd": rng.exponential(12.0, 40_000), "prompt": rng.uniform(0, 120, 9_000)}
+    share = {"qcd": 0.8, "prompt": 0.1}
+    counts, sums = {}, {}
+    for kind, mt in fall.items():
+        anti = rng.random(len(mt)) < share[kind]
+        columns = anti.astype(int), mt, rng.integers(0, 2, len(mt))
+        axes = ([0, 1, 2], [*MT_EDGES[:-1], 1e9], [0, 1, 2])
+        counts[kind] = np.histogramdd(columns, axes)[0][..., None, None]
+        sums[kind] = np.histogramdd(columns, axes, weights=mt)[0]
+        if kind == "qcd":
+            mean = [mt[anti & (mt >= low)].mean() for low in (40.0,)]
+            mean += [mt[anti & (mt < high)].mean() for high in (30.0, 15.0)]
+    prompt = Sideband(counts["prompt"], counts["prompt"], sums["prompt"])
+    data, data_mt_sum = sum(counts.values()), sum(sums.values())
+    classes = mt_classes(Sidebands(MT_EDGES, data, data_mt_sum, {"W": prompt}))
+    found = classes.signal, classes.sideband, classes.slices.mean_mt[0]
+    assert_allclose(found, mean)
+    # The exponential has its mean 12 GeV above the cut.
+    assert classes.signal == pytest.approx(52.0, abs=0.7)
 
 
-def test_no_multijet_above_the_gap_is_an_error(made):
+@pytest.mark.parametrize(
+    ("data", "mt_sum", "message"),
+    [
+        (0.0, 0.0, r"are -\d.* muons with mT from 40 to inf GeV, and their mT adds up"),
+        (1.0, 0.3, "a mean within the slice is needed to extrapolate"),
+    ],
+)
+def test_a_slice_without_a_mean_of_multijet_is_an_error(made, data, mt_sum, message):
+    """Fewer data than simulation, or less of their mT."""
     templates, _ = made
-    data = templates.sidebands.data.copy()
-    data[1, 3] = 0.0
-    with pytest.raises(TemplateError, match="positive numbers are needed"):
-        mt_classes(replace(templates.sidebands, data=data))
+    found = templates.sidebands
+    factor = np.array([1.0, 1.0, 1.0, 0.0])[:, None]
+    changed = replace(
+        found,
+        data=found.data * (factor + (1 - factor) * data)[..., None, None],
+        data_mt_sum=found.data_mt_sum * (factor + (1 - factor) * mt_sum),
+    )
+    with pytest.raises(TemplateError, match=message):
+        mt_classes(changed)
 
 
 def test_histograms_without_sidebands_say_what_to_set(made):

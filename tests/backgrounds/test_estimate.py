@@ -184,11 +184,14 @@ def test_norms_of_the_subtraction_change_multijet_but_are_no_variations(made, re
 def test_a_check_without_enough_events_is_told_and_does_not_prevent_the_estimate(made):
     templates, _ = made
     sidebands = templates.sidebands
-    data = sidebands.data.copy()
-    # One (charge, eta) without any muons in the first slice of mT.
+    data, mt_sum = sidebands.data.copy(), sidebands.data_mt_sum.copy()
+    # One (charge, eta) without any muons in the first slice of mT: 20 GeV instead of 5.
+    lost = data[:, 0, 0, 0].sum(axis=-1)
+    mt_sum[:, :2, 0] += np.stack([-5.0 * lost, 20.0 * lost], axis=-1)
     data[:, 1, 0, 0] += data[:, 0, 0, 0]
     data[:, 0, 0, 0] = 0.0
-    moved = replace(templates, sidebands=replace(sidebands, data=data))
+    changed = replace(sidebands, data=data, data_mt_sum=mt_sum)
+    moved = replace(templates, sidebands=changed)
     tables = add_multijet(moved).tables[TABLE]
     (row,) = (r for r in tables["checks"] if r["check"] == "fake rate in slices of mT")
     assert row["result"].startswith("not possible: the fake rate could not be fitted")

@@ -69,6 +69,35 @@ def test_a_prompt_rate_below_the_fake_rate_is_an_error():
         estimate_multijet(low)
 
 
+def test_few_simulated_muons_ask_for_another_curve_of_the_prompt_rate():
+    """And with that curve there is an estimate."""
+    expected, rng = truth(), np.random.default_rng(1)
+    weight = 1000.0
+    prompt = weight * rng.poisson(expected.prompt / weight)
+    data = rng.poisson(expected.qcd + expected.prompt).astype(float)
+    few = replace(
+        expected.regions(), data=data, prompt=prompt, prompt_variance=weight * prompt
+    )
+    assert (prompt[1].sum(axis=-1) < 100 * weight).all()
+    with pytest.raises(
+        TemplateError,
+        match=r"prompt rate: fit of erf failed (?s:.)*--prompt-curve quadratic`, or "
+        r"`linear`\), or `multijet: simulation`\.$",
+    ):
+        estimate_multijet(few)
+    found = estimate_multijet(few, prompt_curve=QUADRATIC).template.nominal.sum()
+    assert abs(found / expected.qcd[0].sum() - 1) < 0.3
+
+
+def test_a_fake_rate_that_cannot_be_fitted_asks_for_another_curve_of_it(counts):
+    """All multijet muons in one bin of pT: two parameters are one too many."""
+    data = counts.data.copy()
+    data[2:, 0, 1] = counts.prompt[2:, 0, 1]
+    data[2:, 0, 1, 3] += 1e5
+    with pytest.raises(TemplateError, match=r"fake rate: (?s:.)*--fake-curve constant"):
+        estimate_multijet(replace(counts, data=data))
+
+
 def test_an_error_lists_five_findings_and_counts_the_others(counts):
     data = counts.data.copy()
     data[2] = 0.0

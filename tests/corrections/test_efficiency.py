@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from corrections.build_efficiency import INFLATION
+from corrections.build_efficiency import INFLATION, StepFactors
 from corrections.common import binned, category
 from tests.corrections.efficiency_toys import (
     ETA,
+    PT,
+    STAT_PT,
     bin_of,
     look_up,
     make_steps,
@@ -101,6 +103,116 @@ def test_inflation_scales_the_variations_only(tmp_path, own_steps):
     assert_allclose(large.stat, np.sqrt(2) * plain.stat, rtol=1e-8)
     assert_array_equal(large.nominal, plain.nominal)
     assert_array_equal(large.systematic, plain.systematic)
+
+
+def write_isolation(path, factor, efficiency, **variations):
+    """A step of the isolation with numbers by eta and pT, for both charges alike."""
+    nominal = np.broadcast_to(np.asarray(factor, float), (2, len(ETA) - 1, len(PT) - 1))
+    step = StepFactors(nominal=nominal, edges=(ETA, PT), **variations)
+    simulated = StepFactors(
+        nominal=np.broadcast_to(efficiency, (2, 1, 2)),
+        edges=(ETA[[0, -1]], np.array([25.0, 35.0, 55.0])),
+    )
+    write_steps(path, {"isolation": step, "simulated": simulated})
+    return path
+
+
+def open_isolation(path):
+    return open_step(path, "isolation", (path, "simulated"))
+
+
+#: Efficiency of the isolation below and above 35 GeV.
+SIMULATED = np.array([0.9, 0.97])
+
+
+def test_anti_isolated_muons_have_the_complement_of_the_isolation(tmp_path):
+    """Muons only change class: none is lost, and the isolated fraction is s ε."""
+    rng = np.random.default_rng(5)
+    factor = rng.uniform(0.95, 1.02, (len(ETA) - 1, len(PT) - 1))
+    step = open_isolation(write_isolation(tmp_path / "i.json", factor, SIMULATED))
+    columns = muons(500)
+    isolated, anti = (
+        muon_factors([step], *columns, np.full(500, passes)).nominal
+        for passes in (True, False)
+    )
+    mc = np.where(columns[2] < 35.0, *SIMULATED)
+    fraction = mc * isolated / (mc * isolated + (1 - mc) * anti)
+    assert_allclose(mc * isolated + (1 - mc) * anti, 1.0, rtol=1e-12)
+    expected = [
+        factor[bin_of(ETA, e), bin_of(PT, p)] * m
+        for e, p, m in zip(*columns[1:], mc, strict=True)
+    ]
+    assert_allclose(fraction, expected, rtol=1e-8)
+    assert_array_equal(muon_factors([step], *columns).nominal, isolated)
+
+
+def test_variations_of_the_isolation_move_muons_between_the_classes(tmp_path):
+    """As factors of another file do that are larger by the variation."""
+    shape = (2, 3, len(ETA) - 1, len(STAT_PT) - 1)
+    stat = np.random.default_rng(6).uniform(-0.01, 0.01, shape)
+    varied = {"stat": stat, "stat_edges": (ETA, STAT_PT)}
+    path = write_isolation(tmp_path / "i.json", 0.99, SIMULATED, **varied)
+    step = open_isolation(path)
+    q, eta, pt = muons(400)
+    passes = np.random.default_rng(7).random(400) < 0.5
+    found = muon_factors([step], q, eta, pt, passes)
+    mc = np.where(pt < 35.0, *SIMULATED)
+
+    def weight(change):
+        factor = 0.99 * (1 + change)
+        return np.where(passes, factor, (1 - factor * mc) / (1 - mc))
+
+    assert_allclose(found.nominal, weight(0.0), rtol=1e-12)
+    for k in range(3):
+        change = [
+            look_up(stat[:, k], (ETA, STAT_PT), int(a > 0), b, c)
+            for a, b, c in zip(q, eta, pt, strict=True)
+        ]
+        for sign in (1, -1):
+            shifted = found.nominal * (1 + sign * found.stat[:, k])
+            assert_allclose(shifted, weight(sign * np.array(change)), rtol=1e-7)
+    flat = np.array([0.002 if e < 1 else 0.004 if e < 1.5 else 0.014 for e in abs(eta)])
+    shifted = found.nominal * (1 + found.systematic)
+    assert_allclose(shifted, weight(flat), rtol=1e-7)
+
+
+def test_other_steps_are_the_same_for_both_classes(tmp_path, own_steps):
+    path = write_isolation(tmp_path / "i.json", 0.99, SIMULATED)
+    q, eta, pt = muons(200)
+    anti = np.zeros(200, bool)
+    alone = muon_factors([open_isolation(path)], q, eta, pt, anti)
+    others = muon_factors(own_steps, q, eta, pt)
+    assert_array_equal(
+        muon_factors(own_steps, q, eta, pt, anti).nominal, others.nominal
+    )
+    both = muon_factors(
+        [own_steps[0], open_isolation(path), own_steps[1]], q, eta, pt, anti
+    )
+    assert_allclose(both.nominal, alone.nominal * others.nominal, rtol=1e-12)
+    assert_array_equal(both.stat, others.stat)
+    assert_array_equal(both.systematic, others.systematic)
+
+
+@pytest.mark.parametrize(
+    ("factor", "efficiency"),
+    [(1.0, (0.9, 1.0)), (1.0, (0.0, 0.9)), (1.04, SIMULATED), (-1.0, SIMULATED)],
+)
+def test_an_isolation_that_is_no_probability_is_refused(tmp_path, factor, efficiency):
+    path = write_isolation(tmp_path / "i.json", factor, efficiency)
+    with pytest.raises(
+        ConfigError,
+        match=rf"'isolation' has the factor {factor:g} for charge -1, eta .* the "
+        r"efficiency .* \('simulated' of .*i.json\).* between 0 and 1",
+    ):
+        open_isolation(path)
+
+
+def test_two_steps_of_isolation_are_refused(tmp_path):
+    step = open_isolation(write_isolation(tmp_path / "i.json", 0.99, SIMULATED))
+    with pytest.raises(
+        ConfigError, match=r"isolation, isolation all have `isolation:`"
+    ):
+        muon_factors([step, step], *muons(3))
 
 
 def change(path, edit):

@@ -10,7 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.events.nano import dataset
 from wprops.axes import COARSE
 from wprops.catalog import Catalog
-from wprops.datasets import Corrections, LheWeights, NamedCorrection, PdfWeights
+from wprops.datasets import (
+    Corrections,
+    EfficiencyCorrection,
+    LheWeights,
+    NamedCorrection,
+    PdfWeights,
+)
 from wprops.errors import ConfigError
 from wprops.events.samples import Sample, declare_for, read_samples, read_truth
 from wprops.events.toy.deviations import deviate
@@ -167,7 +173,7 @@ def test_without_weights_no_theory_is_declared():
         (
             {
                 "corrections": Corrections(
-                    efficiency=(NamedCorrection(file="sf.json", name="trigger"),)
+                    efficiency=(EfficiencyCorrection(file="sf.json", name="trigger"),)
                 )
             },
             "sf_",
@@ -220,11 +226,37 @@ def test_the_catalogue_asks_for_optional_systematics():
 
 
 def test_bins_of_the_efficiency_are_declared_apart():
-    step = NamedCorrection(file="sf.json", name="trigger")
+    step = EfficiencyCorrection(file="sf.json", name="trigger")
     found = catalog(dataset(corrections=Corrections(efficiency=(step,))))
     names = {r.name for r in declare_for(found, read_samples(found), 2)}
     assert {f"sf_stat_{k}_{part}" for k in range(3) for part in range(2)} <= names
     assert "sf_stat_0" not in names
+
+
+@pytest.mark.parametrize(
+    ("multijet", "steps", "warns"),
+    [
+        ("data", "trigger", True),
+        ("data", "trigger, isolation", False),
+        ("data", "", False),
+        ("simulation", "trigger", False),
+    ],
+)
+def test_factors_that_the_prompt_rate_does_not_see_are_warned_of(
+    multijet, steps, warns, caplog
+):
+    simulated = NamedCorrection(file="sf.json", name="isolation_mc")
+    known = {
+        "trigger": EfficiencyCorrection(file="sf.json", name="trigger"),
+        "isolation": EfficiencyCorrection(
+            file="sf.json", name="isolation", isolation=simulated
+        ),
+    }
+    used = tuple(known[name] for name in steps.split(", ") if name)
+    found = catalog(dataset(corrections=Corrections(efficiency=used)))
+    found = found.model_copy(update={"multijet": multijet})
+    declare_for(found, read_samples(found))
+    assert ("give its step `isolation:` then" in caplog.text) == warns
 
 
 def test_the_catalogue_leaves_out_what_it_names():

@@ -124,7 +124,8 @@ def with_sidebands(templates, processes):
     }
     sidebands = Sidebands(
         mt_edges=np.array([0.0, 40.0, np.inf]),
-        data=np.ones((2, 2, 2, *templates.channels["Wplus"].shape)),
+        data=np.zeros((2, 2, 2, *templates.channels["Wplus"].shape)),
+        data_mt_sum=np.zeros((2, 2, 2)),
         processes={},
     )
     return replace(templates, channels=channels, sidebands=sidebands)

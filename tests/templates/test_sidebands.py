@@ -1,6 +1,9 @@
 """Muons of all classes of isolation and mT, of simulation and of data."""
 
+from dataclasses import replace
+
 import hist
+import numpy as np
 import pytest
 import yaml
 from numpy.testing import assert_allclose, assert_array_equal
@@ -8,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.events.nano import open_sample, toy_catalog
 from wprops.axes import COARSE
 from wprops.catalog import Catalog
+from wprops.errors import TemplateError
 from wprops.execution.processors import load_processor
 from wprops.execution.run import run
 from wprops.nominal import nominal_weight
@@ -38,7 +42,7 @@ def templates(catalog, tmp_path_factory):
     return TemplateSet.read(path)
 
 
-def slow_counts(catalog, name, weighted):
+def slow_counts(catalog, name, *, weighted, times_mt=False):
     """One histogram of all classes, filled with the candidates of a dataset."""
     record = catalog.dataset(name)
     axes = [
@@ -69,7 +73,8 @@ def slow_counts(catalog, name, weighted):
         charge=found.charge[good],
         eta=found.eta[good],
         pt=found.pt[good],
-        weight=weight[good] if weighted else 1.0,
+        weight=(weight if weighted else np.ones(len(weight)))[good]
+        * (found.mt[good] if times_mt else 1.0),
     )
     return template
 
@@ -86,6 +91,28 @@ def test_a_process_is_in_every_class_as_one_template(catalog, templates):
     factor = process.nominal.sum() / expected.values().sum()
     assert_allclose(process.nominal, factor * expected.values(), rtol=1e-9)
     assert_allclose(process.variance, factor**2 * expected.variances(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "process"), [("data", None), ("Z_mumu", "Z")])
+def test_the_mean_mt_of_each_class_is_that_of_its_events(
+    catalog, templates, name, process
+):
+    weighted = process is not None
+    counts, sums = (
+        slow_counts(catalog, name, weighted=weighted, times_mt=times_mt)
+        .values()
+        .sum(axis=(-2, -1))
+        for times_mt in (False, True)
+    )
+    sidebands = templates.sidebands
+    found, mt_sum = sidebands.data, sidebands.data_mt_sum
+    if process is not None:
+        found, mt_sum = (
+            getattr(sidebands.processes[process], field)
+            for field in ("nominal", "mt_sum")
+        )
+    assert (counts[:, -1] > 0).all()
+    assert_allclose(mt_sum * counts, sums * found.sum(axis=(-2, -1)), rtol=1e-9)
 
 
 def test_the_signal_class_is_the_sum_of_the_templates(templates):
@@ -119,13 +146,48 @@ def test_sidebands_survive_the_file(templates, tmp_path):
     templates.write(path)
     again = TemplateSet.read(path).sidebands
     assert_array_equal(again.data, templates.sidebands.data)
+    assert_array_equal(again.data_mt_sum, templates.sidebands.data_mt_sum)
     assert_array_equal(again.mt_edges, MT_SLICES)
     for name, process in templates.sidebands.processes.items():
         other = again.processes[name]
         assert_array_equal(other.variance, process.variance)
+        assert_array_equal(other.mt_sum, process.mt_sum)
         assert list(other.variations) == list(process.variations)
         for label, values in process.variations.items():
             assert_array_equal(other.variations[label], values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: {"data_mt_sum": s.data_mt_sum[0]},
+            r"data_mt_sum has shape \(4, 2\)",
+        ),
+        (
+            lambda s: {"data_mt_sum": s.data_mt_sum[:, ::-1]},
+            r"at \(0, 0, 0\) for \d+ events, but the slice extends from 0 to 15 GeV",
+        ),
+        (
+            lambda s: {"data": np.zeros_like(s.data)},
+            "for 0 events, but the slice extends",
+        ),
+        (
+            lambda s: {
+                "processes": {
+                    "Z": replace(s.processes["Z"], mt_sum=s.processes["Z"].mt_sum[:1])
+                }
+            },
+            r"process 'Z', mt_sum has shape \(1, 4, 2\), expected \(2, 4, 2\)",
+        ),
+        (lambda s: {"mt_edges": s.mt_edges[::-1]}, "expected increasing numbers"),
+    ],
+)
+def test_sidebands_that_do_not_fit_together_are_refused(templates, change, message):
+    sidebands = templates.sidebands
+    wrong = replace(templates, sidebands=replace(sidebands, **change(sidebands)))
+    with pytest.raises(TemplateError, match=f"sidebands, .*{message}"):
+        wrong.validate()
 
 
 def test_regions_are_unions_of_classes(catalog, templates):

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.backgrounds.counts import CHARGES, Regions
-from wprops.backgrounds.curves import CUBIC, ERF, LINEAR, LOGISTIC, QUADRATIC, Curve
+from wprops.backgrounds.curves import CUBIC, ERF, LINEAR, LOGISTIC, QUADRATIC
 from wprops.backgrounds.multijet import Multijet, estimate_multijet
 from wprops.backgrounds.quasi_likelihood import profile
 from wprops.backgrounds.rate_fit import fit_rate
 from wprops.backgrounds.rates import LOW_MT, fake_split, prompt_split, subtracted
 from wprops.backgrounds.template import transfer_weights
+from wprops.physics.rate_curves import Curve
 
 Array = NDArray[np.float64]
 

@@ -21,6 +21,14 @@ Bool = NDArray[np.bool_]
 
 #: Fits with a smaller p-value are reported.
 SMALLEST_P = 1e-4
+#: What helps where a rate could not be fitted: erf and logistic have edges that some
+#: hundred simulated anti-isolated muons per (charge, eta) do not determine.
+_CURVES = {
+    "prompt rate": "a curve of the prompt rate that needs fewer anti-isolated muons in "
+    "simulation (`wprops backgrounds --prompt-curve quadratic`, or `linear`), ",
+    "fake rate": "a curve of the fake rate with fewer parameters (`wprops backgrounds "
+    "--fake-curve constant`), ",
+}
 #: Fatal findings that an error message spells out.
 _SHOWN = 5
 
@@ -75,10 +83,11 @@ def require_estimate(diagnoses: Iterable[Diagnosis]) -> None:
         return
     shown = "".join(f"\n  {diagnosis}" for diagnosis in fatal[:_SHOWN])
     more = f"\n  and {len(fatal) - _SHOWN} more" if len(fatal) > _SHOWN else ""
+    places = {diagnosis.where for diagnosis in fatal}
+    curves = "".join(text for rate, text in _CURVES.items() if rate in places)
     msg = (
         f"multijet cannot be estimated from data, for these reasons:{shown}{more}\n"
-        "Use more events or wider eta bins, another curve of the rate (`wprops "
-        "backgrounds --prompt-curve quadratic`), or `multijet: simulation`."
+        f"Use more events or wider eta bins, {curves}or `multijet: simulation`."
     )
     raise TemplateError(msg)
 

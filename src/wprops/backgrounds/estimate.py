@@ -19,7 +19,7 @@ from wprops.backgrounds.classes import (
     varied_prompt,
 )
 from wprops.backgrounds.counts import CHARGES, Regions
-from wprops.backgrounds.curves import CURVES, ERF, LINEAR, Curve
+from wprops.backgrounds.curves import CURVES, ERF, LINEAR
 from wprops.backgrounds.findings import TABLE, findings
 from wprops.backgrounds.multijet import Multijet, estimate_multijet, vary_multijet
 from wprops.backgrounds.nuisances import (
@@ -29,6 +29,7 @@ from wprops.backgrounds.nuisances import (
 )
 from wprops.channels import Channel, Process
 from wprops.errors import TemplateError
+from wprops.physics.rate_curves import Curve
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import MULTIJET, SIGNAL
 from wprops.systematics.declaration import Systematic, variation_label

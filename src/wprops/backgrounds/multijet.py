@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.backgrounds.counts import Regions
-from wprops.backgrounds.curves import ERF, LINEAR, Curve
+from wprops.backgrounds.curves import ERF, LINEAR
 from wprops.backgrounds.diagnoses import (
     Diagnosis,
     diagnose_counts,
@@ -20,6 +20,7 @@ from wprops.backgrounds.diagnoses import (
 from wprops.backgrounds.rates import Rates, measure_rates
 from wprops.backgrounds.template import QcdTemplate, build_template, qcd_yield
 from wprops.errors import TemplateError
+from wprops.physics.rate_curves import Curve
 from wprops.systematics.declaration import NOMINAL
 
 Array = NDArray[np.float64]

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2 as chi2_distribution
 
-from wprops.backgrounds.curves import Curve
 from wprops.backgrounds.quasi_likelihood import (
     Profile,
     Split,
@@ -17,21 +16,13 @@ from wprops.backgrounds.quasi_likelihood import (
     inverse,
     profile,
 )
+from wprops.physics.rate_curves import Curve
+from wprops.physics.row_fits import invert_rows, minimise_rows
 
 Array = NDArray[np.float64]
 
 #: Fits that are iterated together, so that their arrays stay in the cache.
 _CHUNK = 1024
-_MAX_ITERATIONS = 500
-#: Range of the damping, in units of the diagonal of the information.
-_LEAST_DAMPING, _MOST_DAMPING = 1e-9, 1e9
-#: Squared distance to the solution, in standard deviations, of a finished fit.
-_TOLERANCE = 1e-12
-#: The same, where steps need no check.
-_CLOSE = 1e-6
-#: Smallest eigenvalue of the information, in units of its diagonal, of a fit that
-#: determines all of its parameters.
-_DEGENERATE = 1e-13
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +73,7 @@ def fit_rate(
 ) -> RateFit:
     """Fit a curve to all rows of counts at once.
 
-    Steps with the expected information and Levenberg damping of each row, which have to
-    lower the `deviance`. A row leaves the iteration when it is finished.
+    The solution is the minimum of the `deviance`, found by damped steps.
 
     Parameters
     ----------
@@ -131,36 +121,14 @@ def _start(curve: Curve, pt: Array, rows: Split) -> Array:
 
 
 def _fit_rows(curve: Curve, pt: Array, rows: Split, begin: Array) -> tuple[Any, ...]:
-    parameters = begin.copy()
-    damping = np.full(len(begin), 1e-3)
-    value = deviance(rows, curve.value(pt, begin))
-    last, slope = np.zeros_like(begin), np.zeros(len(begin))
-    finished = np.zeros(len(begin), dtype=bool)
-    active = np.arange(len(begin))
-    for _ in range(_MAX_ITERATIONS):
-        part, here = rows.take(active), parameters[active]
-        bins = profile(part, curve.value(pt, here))
-        gradient, information = _normal(curve.jacobian(pt, here), bins)
-        # The expected information may be half of the true curvature or less: the last
-        # step then went to the other side of the minimum, about as far away.
-        beyond = np.sum(gradient * last[active], axis=1) < -slope[active] / 2
-        damping[active] *= np.where(beyond, 100.0, 1.0)
-        step, distance = _step(gradient, information, damping[active])
-        trial = here + step
-        reached = deviance(part, curve.value(pt, trial))
-        # Close to the minimum the deviance is the same up to rounding.
-        better = (reached <= value[active]) | (distance < _CLOSE)
-        parameters[active] = np.where(better[:, None], trial, here)
-        value[active] = np.where(better, reached, value[active])
-        last[active] = np.where(better[:, None], step, 0.0)
-        slope[active] = np.sum(gradient * step, axis=1)
-        damping[active] *= np.where(better, 0.1, 10.0)
-        damping[active] = np.maximum(damping[active], _LEAST_DAMPING)
-        done = distance < _TOLERANCE
-        finished[active] = done
-        active = active[~done & (damping[active] < _MOST_DAMPING)]
-        if len(active) == 0:
-            break
+    def objective(chosen: NDArray[np.int64], parameters: Array) -> Array:
+        return deviance(rows.take(chosen), curve.value(pt, parameters))
+
+    def normal(chosen: NDArray[np.int64], parameters: Array) -> tuple[Array, Array]:
+        bins = profile(rows.take(chosen), curve.value(pt, parameters))
+        return _normal(curve.jacobian(pt, parameters), bins)
+
+    parameters, finished = minimise_rows(objective, normal, begin)
     return _conclude(curve, pt, rows, parameters, finished)
 
 
@@ -173,23 +141,6 @@ def _normal(jacobian: Array, bins: Profile) -> tuple[Array, Array]:
     return gradient, np.swapaxes(weighted, 1, 2) @ scaled
 
 
-def _step(gradient: Array, information: Array, damping: Array) -> tuple[Array, Array]:
-    """Damped step, and the squared undamped one in standard deviations."""
-    scale, matrix = _normalised(information)
-    scaled = (gradient / scale)[..., None]
-    unit = np.eye(matrix.shape[-1])
-    full = np.linalg.solve(matrix + _LEAST_DAMPING * unit, scaled)
-    step = np.linalg.solve(matrix + damping[:, None, None] * unit, scaled)
-    return step[..., 0] / scale, np.sum(full * scaled, axis=(1, 2))
-
-
-def _normalised(information: Array) -> tuple[Array, Array]:
-    """Square roots of the diagonal, and the matrix with unit diagonal."""
-    diagonal = np.diagonal(information, axis1=1, axis2=2)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    return scale, information / (scale[:, :, None] * scale[:, None, :])
-
-
 def _conclude(
     curve: Curve,
     pt: Array,
@@ -200,11 +151,7 @@ def _conclude(
     """Parameters, covariance, χ², degrees of freedom, success; as in `RateFit`."""
     bins = profile(rows, curve.value(pt, parameters))
     _, information = _normal(curve.jacobian(pt, parameters), bins)
-    scale, matrix = _normalised(information)
-    determined = np.linalg.eigvalsh(matrix)[:, 0] > _DEGENERATE
-    matrix[~determined] = np.eye(matrix.shape[-1])
-    covariance = np.linalg.inv(matrix) / (scale[:, :, None] * scale[:, None, :])
-    covariance[~determined] = np.nan
+    covariance, determined = invert_rows(information)
     chi2 = np.sum(inverse(bins.variance) * bins.residual**2, axis=1)
     ndf = (bins.variance > 0).sum(axis=1) - parameters.shape[1]
     return parameters, covariance, chi2, ndf, finished & determined

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from wprops.backgrounds.counts import Array, Regions
-from wprops.backgrounds.curves import ERF, LINEAR, Curve
+from wprops.backgrounds.curves import ERF, LINEAR
 from wprops.backgrounds.quasi_likelihood import Split
 from wprops.backgrounds.rate_fit import RateFit, fit_rate
+from wprops.physics.rate_curves import Curve
 
 #: The isolated and the anti-isolated region at low and at high mT.
 LOW_MT = ("sideband", "sideband_antiiso")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from wprops.commands.arguments import (
     POSITIVE,
     deviations,
 )
+
+if TYPE_CHECKING:
+    from wprops.physics.moments import Weighting
 
 
 @click.command()
@@ -144,6 +147,61 @@ def run(
             "time of the workers: "
             + ", ".join(f"{name} {seconds / busy:.0%}" for name, seconds in shares)
         )
+
+
+@click.command()
+@click.argument("response", type=EXISTING)
+@click.option("--output", "-o", type=FILE, required=True, help="Templates to write.")
+@click.option(
+    "--plain",
+    type=EXISTING,
+    help="Event-weighted templates of the same catalogue: the source of all that is "
+    "not signal, and the test of closure.",
+)
+@click.option(
+    "--weighting",
+    type=click.Choice(["sigma_A", "sigma"]),
+    default="sigma_A",
+    help="Whether components carry the A_i of the simulation.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(0, 20),
+    default=10,
+    help="Replicas of the jackknife for the statistics of the simulation; 0 for none.",
+)
+@click.option(
+    "--accept-bad-fits",
+    is_flag=True,
+    help="Go on with operators that do not describe the simulation.",
+)
+def templates(
+    response: Path,
+    output: Path,
+    plain: Path | None,
+    weighting: Weighting,
+    replicas: int,
+    accept_bad_fits: bool,
+) -> None:
+    """Make factorised templates of the sums in RESPONSE.
+
+    RESPONSE comes from ``wprops run CATALOGUE --processor response``.
+    """
+    from wprops.factorised.response_file import Response
+    from wprops.factorised.summary import summary
+    from wprops.factorised.template_set import factorised_set
+    from wprops.store import TemplateSet
+
+    made = factorised_set(
+        Response.read(response),
+        plain=None if plain is None else TemplateSet.read(plain),
+        weighting=weighting,
+        n_replicas=replicas,
+        accept=accept_bad_fits,
+    )
+    made.write(output)
+    click.echo(summary(made))
+    click.echo(f"wrote {output}")
 
 
 @click.command()

@@ -191,12 +191,13 @@ def declare_for(
 
 def _warn_of_isolation(catalog: Catalog) -> None:
     """Warn of factors that the prompt rate of the multijet estimate cannot see."""
-    corrected = any(d.corrections.efficiency for d in catalog.datasets)
-    if catalog.multijet == "data" and corrected:
+    steps = [s for d in catalog.datasets for s in d.corrections.efficiency]
+    if catalog.multijet == "data" and steps and not any(s.isolation for s in steps):
         logger.warning(
             "efficiency factors multiply isolated and anti-isolated muons alike: if "
-            "they correct the isolation, the prompt rate, to which multijet from "
-            "data is sensitive, stays that of the simulation"
+            "one of them corrects the isolation, the prompt rate, to which multijet "
+            "from data is sensitive, stays that of the simulation; give its step "
+            "`isolation:` then, the efficiency in simulation"
         )
 
 

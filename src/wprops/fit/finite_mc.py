@@ -1,28 +1,16 @@
-r"""What the finite simulation does to a fit, and what the errors are in truth.
+r"""What the finite simulation does to a fit, and the result without it.
 
-Noise in the templates makes nearly degenerate templates look different. With
-H = JᵀWJ, W = 1/(ν + v), the expectation of H exceeds the true information by the
-noise floor
+Noise in the templates makes nearly degenerate templates look different, see
+`wprops.fit.corrected_score`: the errors of a naive fit are too small, which
+Barlow-Beeston cures, and the result is drawn towards the generated values with a slope
+1 − (H + Λ)⁻¹M, which it does not. The corrected score (`wprops.fit.score`) removes the
+second as well. Where H − M + Λ is not positive definite, or a direction cannot be told
+from noise, there is no corrected result.
 
-.. math:: M = Σ_i w_i Σ_i,
-
-Σ_i the covariance of the templates in bin i. Two things follow: the errors of a
-naive fit are too small, which Barlow-Beeston cures, and the result is drawn
-towards the generated values with a slope 1 − (H + Λ)⁻¹M, which it does not.
-The corrected score removes the second as well,
-
-.. math:: A = H - M + Λ, \quad θ = \hat θ + A^{-1} M \tildeθ, \quad
-   V = A^{-1} (H + Λ) A^{-1},
-
-where A is positive definite; elsewhere the simulation cannot tell the lost
-directions from zero (see Alexe, Bendavid, Bianchini and Bruschini,
-arXiv:2401.10542, for the effect).
-
-Scope: M covers the signal strengths, whose shared events are in the template
-file. The derivatives in the nuisance parameters, m_W among them, are made of the
-same events but their products are not stored: their own noise floor is taken as
-zero, so slopes of nuisance parameters are upper limits, and the noise of the
-derivatives is missing in all errors. The noise itself is that of the nominal
+Scope: M covers the strengths and, where the template file has its noise, the derivative
+in the mass (`wprops.fit.template_noise`). The derivatives in the other nuisance
+parameters are made of the same events, but their products are not stored: their noise
+counts as zero, so that their slopes are upper limits. The noise is that of the nominal
 templates, whatever the nuisance parameters.
 """
 
@@ -34,10 +22,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.errors import FitError
-from wprops.fit.covariance import describe_direction, factorise
-from wprops.fit.likelihood import LikelihoodPoint
+from wprops.fit.corrected_score import (
+    Spectrum,
+    gate_level,
+    require_information,
+    response,
+    sandwich,
+    spectrum,
+)
+from wprops.fit.covariance import describe_direction
+from wprops.fit.likelihood import Likelihood, LikelihoodPoint
 from wprops.fit.model import Model
+from wprops.fit.score import Solution, solve_score
+from wprops.fit.template_noise import Derivatives, noise_floor
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -54,11 +51,14 @@ class FiniteMC:
     Attributes
     ----------
     noise_floor : ndarray, shape (n_par, n_par)
-        M; zero outside the signal strengths.
-    eigenvalues : ndarray, shape (n_poi,)
-        Apparent information over noise, 1 + signal/noise, of independent
-        directions of the strengths, ascending; 1 is noise alone, and infinity
-        stands for each fixed strength.
+        M; zero outside the strengths and ``counted``.
+    counted : tuple of str
+        Nuisance parameters with the noise of their derivatives in M; that of all
+        others counts as zero.
+    eigenvalues : ndarray, shape (n_par,)
+        Apparent information over noise, 1 + signal/noise, of independent directions,
+        ascending; 1 is noise alone, and infinity stands for directions without
+        noise and for fixed parameters.
     slopes : ndarray, shape (n_par,)
         Response of the fitted to the true parameter, all others fixed in truth:
         diagonal of 1 − (H + Λ)⁻¹M. It is 1 for a fixed parameter, which no noise
@@ -66,57 +66,33 @@ class FiniteMC:
     pull_rms_naive, pull_rms_barlow_beeston : ndarray, shape (n_par,)
         Expected RMS of (fitted − true)/error for a truth at the generated point;
         0 for a fixed parameter.
+    fold_ratios : ndarray, shape (n, 2)
+        Numbers of folds, and the mean ratio of the diagonal of M from their scatter to
+        that of M, both at the generated point; a check of M. Empty without folds.
     verdict : {"sound", "limited", "undetermined"}
         Smallest eigenvalue at least 4; below; or not distinguishable from 1.
     needed : float, optional
         Factor by which the simulation has to grow to be sound; None when the
         weakest direction is lost altogether or nothing is needed.
     lost : tuple of str
-        Undetermined combinations of strengths, in units of their errors.
+        Undetermined combinations of parameters, in units of their errors.
     values, covariance : ndarray, optional
         Corrected parameters (n_par,) and their covariance (n_par, n_par), in which
         fixed parameters stay without error; None when undetermined.
     """
 
     noise_floor: Array
+    counted: tuple[str, ...]
     eigenvalues: Array
     slopes: Array
     pull_rms_naive: Array
     pull_rms_barlow_beeston: Array
+    fold_ratios: Array
     verdict: Verdict
     needed: float | None
     lost: tuple[str, ...]
     values: Array | None
     covariance: Array | None
-
-
-def noise_floor(model: Model, values: Array, weight: Array) -> tuple[Array, Array]:
-    """Noise of the Fisher matrix and of the score from the finite simulation.
-
-    Parameters
-    ----------
-    model : Model
-        Gives the covariance of the templates.
-    values : ndarray, shape (n_par,)
-        Parameters; only the strengths matter.
-    weight : ndarray, shape (n_bins,)
-        Weight w of each bin in the Fisher matrix.
-
-    Returns
-    -------
-    matrix : ndarray, shape (n_par, n_par)
-        M.
-    score : ndarray, shape (n_par,)
-        M times the absolute strengths, those fixed at 1 included.
-    """
-    n = len(model.parameters)
-    matrix, score = np.zeros((n, n)), np.zeros(n)
-    ends = np.cumsum([block.n_bins for block in model.blocks])
-    for block, part in zip(model.blocks, np.split(weight, ends[:-1]), strict=True):
-        noise = block.noise.weighted(part)[block.signal]
-        matrix[np.ix_(block.poi, block.poi)] = noise[:, block.signal]
-        score[block.poi] = noise @ block.strengths(values)
-    return matrix, score
 
 
 def expected_pull_rms(
@@ -126,6 +102,7 @@ def expected_pull_rms(
     barlow_beeston: bool,
     displacement: Array | None = None,
     free: Mask | None = None,
+    derivatives: Derivatives = (),
 ) -> Array:
     """Predict the RMS of the pulls over repetitions of data and simulation.
 
@@ -143,6 +120,8 @@ def expected_pull_rms(
         invisible.
     free : ndarray of bool, shape (n_par,), optional
         Whether a parameter was fitted; all when omitted.
+    derivatives : sequence of sequence of Derivative
+        Noise of the derivative in the mass.
 
     Returns
     -------
@@ -156,7 +135,7 @@ def expected_pull_rms(
     spread = point.information(weight**2 * total)
     squares = np.diag(covariance @ spread @ covariance).copy()
     if displacement is not None:
-        floor, _ = noise_floor(model, point.values, weight)
+        floor, _ = noise_floor(model, point.values, weight, derivatives)
         squares += (covariance @ floor @ displacement) ** 2
     variance = np.diag(covariance)
     ratio = np.divide(squares, variance, out=np.zeros_like(squares), where=variance > 0)
@@ -164,9 +143,15 @@ def expected_pull_rms(
 
 
 def assess(
-    model: Model, point: LikelihoodPoint, *, free: Mask | None = None
+    model: Model,
+    point: LikelihoodPoint,
+    *,
+    free: Mask | None = None,
+    derivatives: Derivatives = (),
+    solution: Solution | None = None,
+    folds: Array | None = None,
 ) -> FiniteMC:
-    """Judge a fit and correct it where the simulation allows.
+    """Judge a fit by what the noise of its templates does.
 
     Parameters
     ----------
@@ -176,10 +161,17 @@ def assess(
         Minimum of the Barlow-Beeston likelihood.
     free : ndarray of bool, shape (n_par,), optional
         Whether a parameter was fitted (`Minimum.free`); all when omitted.
+    derivatives : sequence of sequence of Derivative
+        Noise of the derivative in the mass.
+    solution : Solution, optional
+        The corrected fit, see `correct`.
+    folds : ndarray, shape (n, 2), optional
+        Check of M, see `wprops.fit.template_noise.fold_ratios`.
 
     Returns
     -------
     FiniteMC
+        Without corrected values where there is no ``solution``.
 
     Raises
     ------
@@ -190,65 +182,85 @@ def assess(
     # masked channels have no weight
     weight = model.counted / (point.point.expected + model.variance(point.values))
     fisher = point.information(weight)
-    covariance = _inverse(fisher, free)
-    floor, score = noise_floor(model, point.values, weight)
-    strengths = np.flatnonzero(free[: model.parameters.n_poi])
-    eigenvalues, directions = _spectrum(
-        covariance[np.ix_(strengths, strengths)], floor[np.ix_(strengths, strengths)]
-    )
-    # noise alone scatters around 1 by sqrt(2 / bins)
-    gate = 1 + 3 * np.sqrt(2 / model.counted.sum())
-    lost = eigenvalues < gate
-    verdict: Verdict = "sound" if (eigenvalues >= SOUND).all() else "limited"
+    floor, _ = noise_floor(model, point.values, weight, derivatives)
     where = np.ix_(free, free)
-    factor = factorise((fisher - floor)[where])
-    values = corrected = None
-    if factor is None or lost.any():
-        verdict = "undetermined"
+    directions = spectrum(fisher[where], floor[where])
+    eigenvalues = directions.eigenvalues
+    lost = find_lost(directions, model)
+    slopes = np.ones(len(free))
+    slopes[free] = np.diag(response(fisher[where], floor[where]))
+    if lost.any() or sandwich(fisher[where], floor[where]) is None:
+        verdict: Verdict = "undetermined"
     else:
-        inverse = np.zeros_like(fisher)
-        inverse[where] = factor.inverse()
-        values = point.values + inverse @ (score - point.gradient())
-        corrected = inverse @ fisher @ inverse
-    names = [model.parameters.names[i] for i in strengths]
+        verdict = "sound" if (eigenvalues >= SOUND).all() else "limited"
     naive, lite = (
         expected_pull_rms(model, point, barlow_beeston=flag, free=free)
         for flag in (False, True)
     )
-    fixed = np.full(model.parameters.n_poi - len(strengths), np.inf)
+    names = np.array(model.parameters.names)
+    noisy = np.diag(floor) > 0
+    noisy[: model.parameters.n_poi] = False
     return FiniteMC(
         noise_floor=floor,
-        eigenvalues=np.r_[eigenvalues, fixed],
-        slopes=1 - np.einsum("ij,ji->i", covariance, floor),
+        counted=tuple(names[noisy].tolist()),
+        eigenvalues=np.r_[eigenvalues, np.full((~free).sum(), np.inf)],
+        slopes=slopes,
         pull_rms_naive=naive,
         pull_rms_barlow_beeston=lite,
+        fold_ratios=np.empty((0, 2)) if folds is None else folds,
         verdict=verdict,
         needed=_needed(eigenvalues),
         lost=tuple(
-            describe_direction(direction, names)
-            for direction in directions[:, lost].T[:_N_NAMED]
+            describe_direction(direction, names[free].tolist())
+            for direction in directions.in_errors()[:, lost].T[:_N_NAMED]
         ),
-        values=values,
-        covariance=corrected,
+        values=None if solution is None else solution.values,
+        covariance=None if solution is None else solution.covariance,
     )
+
+
+def correct(
+    likelihood: Likelihood,
+    values: Array,
+    *,
+    free: Mask | None = None,
+    derivatives: Derivatives = (),
+) -> Solution | None:
+    """Fit with the corrected score where the simulation determines all directions.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Counts and constraints.
+    values : ndarray, shape (n_par,)
+        Minimum of the Barlow-Beeston likelihood.
+    free : ndarray of bool, shape (n_par,), optional
+        Whether a parameter is fitted; all when omitted.
+    derivatives : sequence of sequence of Derivative
+        Noise of the derivative in the mass.
+
+    Returns
+    -------
+    Solution or None
+        None where H − M + Λ is not positive definite at the minimum or on the way to
+        the solution, or a direction cannot be told from noise.
+    """
+    free = np.ones(len(values), dtype=bool) if free is None else free
+    solution = solve_score(likelihood, values, free=free, derivatives=derivatives)
+    if solution is None:
+        return None
+    where = np.ix_(free, free)
+    directions = spectrum(solution.fisher[where], solution.floor[where])
+    return None if find_lost(directions, likelihood.model).any() else solution
+
+
+def find_lost(directions: Spectrum, model: Model) -> Mask:
+    """Tell which directions cannot be told from noise, shape (n,)."""
+    return directions.eigenvalues < gate_level(int(model.counted.sum()))
 
 
 def _all_if_none(free: Mask | None, point: LikelihoodPoint) -> Mask:
     return np.ones(len(point.values), dtype=bool) if free is None else free
-
-
-def _spectrum(covariance: Array, floor: Array) -> tuple[Array, Array]:
-    """Eigenvalues of (H, M) for the strengths, nuisance parameters profiled.
-
-    Directions come in units of the errors, as columns.
-    """
-    sigma = np.sqrt(np.diag(covariance))
-    lower = np.linalg.cholesky(covariance / np.outer(sigma, sigma))
-    scaled = lower.T @ (np.outer(sigma, sigma) * floor) @ lower
-    noise, vectors = np.linalg.eigh(scaled)
-    # noise = M/H: no noise is an infinite ratio, rounding can leave −1e-17
-    ratio = np.divide(1.0, noise, out=np.full(len(noise), np.inf), where=noise > 1e-14)
-    return ratio[::-1], (lower @ vectors)[:, ::-1]
 
 
 def _needed(eigenvalues: Array) -> float | None:
@@ -261,13 +273,6 @@ def _needed(eigenvalues: Array) -> float | None:
 def _inverse(matrix: Array, free: Mask) -> Array:
     """Invert in the free parameters; zero in the others."""
     where = np.ix_(free, free)
-    factor = factorise(matrix[where])
-    if factor is None:
-        msg = (
-            "the expected information at the minimum is not positive definite; the "
-            "fit is no measurement, merge cells or drop parameters"
-        )
-        raise FitError(msg)
     inverse = np.zeros_like(matrix)
-    inverse[where] = factor.inverse()
+    inverse[where] = require_information(matrix[where]).inverse()
     return inverse

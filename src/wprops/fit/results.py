@@ -15,6 +15,7 @@ from wprops.channels import Channel
 from wprops.fit import covariance as linear
 from wprops.fit.derived import Derived
 from wprops.fit.finite_mc import FiniteMC
+from wprops.fit.gate import Gate
 from wprops.fit.impacts import Impacts
 from wprops.fit.intervals import Interval
 from wprops.fit.parameters import Parameters
@@ -35,7 +36,7 @@ Array = NDArray[np.float64]
 Record = TypeVar("Record")
 #: Kind and version of the file.
 FORMAT = "wprops fit result"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Entry in the provenance of a blind result.
 BLINDING = "blinding"
 
@@ -113,6 +114,9 @@ class FitResult:
         where it cannot be corrected.
     finite_mc : FiniteMC
         What the finite simulation does to this fit.
+    gate : Gate
+        Naive, Barlow-Beeston and corrected result of every quoted number side by side,
+        with the verdict on it.
     postfit : mapping of str to Postfit
         Templates at the minimum, by channel.
     prefit_yields, postfit_yields : mapping of str to Yields
@@ -144,6 +148,7 @@ class FitResult:
     derived: Mapping[str, Derived]
     corrected: Mapping[str, Derived] | None
     finite_mc: FiniteMC
+    gate: Gate
     postfit: Mapping[str, Postfit]
     prefit_yields: Mapping[str, Yields]
     postfit_yields: Mapping[str, Yields]
@@ -173,6 +178,14 @@ class FitResult:
         correlation = np.zeros_like(self.covariance)
         correlation[where] = linear.correlation(self.covariance[where])
         return correlation
+
+    @property
+    def quoted(self) -> Mapping[str, Derived]:
+        """What to quote: corrected for the finite simulation where that is possible.
+
+        Otherwise the result of the fit, whose numbers are all undetermined.
+        """
+        return self.derived if self.corrected is None else self.corrected
 
     @property
     def is_blind(self) -> bool:
@@ -209,6 +222,7 @@ _RECORDS = {
     "parameters": Parameters,
     "gof": GoodnessOfFit,
     "finite_mc": FiniteMC,
+    "gate": Gate,
     "impacts": Impacts,
 }
 _MAPPINGS = {

@@ -17,7 +17,7 @@ from wprops.errors import FitError
 from wprops.fit.checks import check_counts
 from wprops.fit.derived import Derived, derive, quantities
 from wprops.fit.diagnosis import explain_failure, with_reasons
-from wprops.fit.finite_mc import FiniteMC, assess
+from wprops.fit.finite_mc import FiniteMC
 from wprops.fit.impacts import compute_impacts
 from wprops.fit.intervals import Interval, interval
 from wprops.fit.likelihood import Likelihood, relative_variance
@@ -30,6 +30,7 @@ from wprops.fit.preparation import (
     measured,
     starting_values,
 )
+from wprops.fit.quoted import state
 from wprops.fit.results import FitResult, GoodnessOfFit, Postfit
 from wprops.fit.scans import Axis, Profile, Scan, find_axis, require_free, scan
 from wprops.fit.uncertainties import Yields, prior_covariance, propagate_yields
@@ -196,6 +197,7 @@ def run_fit(
     impacts: bool = False,
     scans: Sequence[Mapping[str, Array]] = (),
     intervals: Sequence[str] = (),
+    strength_prior: float | None = None,
 ) -> FitResult:
     """Fit a template set and derive everything that is measured.
 
@@ -224,6 +226,10 @@ def run_fit(
         the values of its grid.
     intervals : sequence of str
         Parameters, or ``"m_W"``, of which to find profile-likelihood intervals.
+    strength_prior : float, optional
+        Width of a declared prior on all strengths in the fit that is corrected for the
+        finite simulation, where the simulation does not determine it without; see
+        `wprops.fit.gate`. All other fits have none.
 
     Returns
     -------
@@ -237,7 +243,8 @@ def run_fit(
     FitError
         If there is no valid minimum.
     ConfigError
-        If ``data`` is none of the three, or a frozen parameter is to be scanned.
+        If ``data`` is none of the three, a frozen parameter is to be scanned, or the
+        width of a prior is not positive.
     """
     model = build_model(templates, channels=channels)
     parameters = model.parameters
@@ -257,8 +264,15 @@ def run_fit(
     }
     minimum = fit_model(model, counts, fixed=fixed, start=first, **options)
     matrix = minimum.covariance(parameters.names)
-    finite = assess(model, minimum.point, free=minimum.free)
     likelihood = likelihood_at(model, counts, minimum.values, **options)
+    finite, gate = state(
+        templates,
+        likelihood,
+        minimum,
+        barlow_beeston=barlow_beeston,
+        prior=strength_prior,
+        is_expected=data == "asimov",
+    )
     profiles = _profiles(likelihood, minimum.values, fixed, axes, scans, intervals)
     return FitResult(
         parameters=parameters,
@@ -271,6 +285,7 @@ def run_fit(
         derived=derive(templates, parameters, minimum.values, matrix),
         corrected=_corrected(templates, parameters, finite),
         finite_mc=finite,
+        gate=gate,
         postfit=_postfit(model, minimum, counts),
         prefit_yields=_prefit_yields(model, minimum),
         postfit_yields=propagate_yields(model, minimum.values, matrix),
@@ -289,6 +304,7 @@ def run_fit(
                 "barlow_beeston": barlow_beeston,
                 "frozen": fixed,
                 "start": None if start is None else start.provenance,
+                "strength_prior": strength_prior,
             },
             template_digest=template_digest(templates),
             templates=templates.provenance,

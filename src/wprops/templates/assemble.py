@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.stats import chi2
@@ -23,10 +23,11 @@ from wprops.systematics.catalog import MULTIJET, SIGNAL
 from wprops.systematics.declaration import Systematic
 from wprops.templates.filling import Block
 from wprops.templates.parts import DERIVATIVE, ODD
-from wprops.templates.sidebands import build_sidebands
+from wprops.templates.sidebands import ClassSums, build_sidebands
 
 #: Blocks by template.
 Blocks = Mapping[str, Block]
+Sums = TypeVar("Sums", Block, ClassSums)
 
 CHARGES = {"Wplus": 1, "Wminus": -1}
 #: The template of the data.
@@ -151,9 +152,9 @@ def _data_truth(samples: Mapping[str, Sample], binning: Binning) -> Truth | None
     return None
 
 
-def merge_blocks(datasets: Iterable[Blocks]) -> dict[str, Block]:
+def merge_blocks(datasets: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
     """Add the blocks of all datasets."""
-    parts: dict[str, list[Block]] = {}
+    parts: dict[str, list[Sums]] = {}
     for blocks in datasets:
         for template, block in blocks.items():
             parts.setdefault(template, []).append(block)

@@ -282,3 +282,34 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         write_toy(folder, **({"events": 100, "seed": 1} | options))
     assert not folder.exists()
+
+
+def test_simulation_and_data_can_deviate_alike(tmp_path):
+    alike = {"mu_resolution_slope": 1e-4, "mw_shift": 0.1}
+    write_toy(
+        tmp_path,
+        events=200,
+        seed=2,
+        samples=["Wplus_mu", "data"],
+        workers=1,
+        fsr=True,
+        everywhere=alike,
+        deviations={"mw_shift": 0.05, "pileup": -2.0},
+    )
+    record = json.loads((tmp_path / "truth.json").read_text())
+    simulation, data = (
+        ToyTruth.from_dict(record[which]) for which in ("simulation", "data")
+    )
+    assert record["fsr"]
+    assert dict(simulation.deviations) == alike
+    assert simulation.detector.muon_resolution_slope == 1e-4
+    assert data.detector.muon_resolution_slope == 1e-4
+    assert_allclose(simulation.wplus.mass, 80.379 + 0.1)
+    # What the data alone have goes before what both have.
+    assert_allclose(data.wplus.mass, 80.379 + 0.05)
+    assert data.deviations["pileup"] == -2.0
+    for name in ("Wplus_mu_000", "data_000"):
+        with uproot.open(tmp_path / f"{name}.root") as file:
+            assert json.loads(file["wprops_truth"])["fsr"]
+    catalogue = yaml.safe_load((tmp_path / "catalogue.yaml").read_text())
+    assert_allclose(catalogue["datasets"][0]["boson"]["mass"], 80.479)

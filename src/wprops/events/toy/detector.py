@@ -17,6 +17,9 @@ from wprops.events.toy.events import (
 )
 from wprops.events.toy.parameters import DetectorTruth
 
+#: Largest relative isolation of a selected muon.
+ISOLATED = 0.15
+
 
 class MeasuredMuons(NamedTuple):
     """Reconstructed muons in slots, shape (n, 2); empty slots have pT 0."""
@@ -75,12 +78,23 @@ def respond(
     detector: DetectorTruth, muon: Particle, charge: IntArray, rng: np.random.Generator
 ) -> FloatArray:
     """Measured pT [GeV]: resolution, scale and misalignment; eta and phi are exact."""
-    pt = muon.pt * (1.0 + detector.muon_resolution * rng.standard_normal(len(muon.pt)))
+    resolution = muon_resolution(detector, muon.pt, muon.eta)
+    pt = muon.pt * (1.0 + resolution * rng.standard_normal(len(muon.pt)))
     # A resolution of 1.5 % never reaches zero; the guard is for absurd settings.
     pt = np.maximum(pt, 0.0) * (1.0 + detector.mu_scale)
     if detector.mu_misalignment:
         pt = pt / (1.0 + charge * detector.mu_misalignment * np.sin(muon.phi) * pt)
     return pt
+
+
+def muon_resolution(
+    detector: DetectorTruth, pt: FloatArray, eta: FloatArray
+) -> FloatArray | float:
+    """Relative width of the muon's response; one number where it does not vary."""
+    if not (detector.muon_resolution_slope or detector.muon_resolution_eta):
+        return detector.muon_resolution
+    width = np.hypot(detector.muon_resolution, detector.muon_resolution_slope * pt)
+    return width * (1.0 + detector.muon_resolution_eta * np.abs(eta) / 2.4)
 
 
 def _lost(
@@ -114,6 +128,27 @@ def prompt_isolation(
     return total / np.maximum(pt, 1e-3)
 
 
+def recoil_activity(
+    detector: DetectorTruth, hadron: tuple[FloatArray, FloatArray], phi: FloatArray
+) -> FloatArray | float:
+    """Factor on the isolation sum from the recoil along the muon.
+
+    Parameters
+    ----------
+    detector : DetectorTruth
+        Response.
+    hadron : tuple of ndarray, shape (n,)
+        Missing momentum plus muons, x and y [GeV]: the recoil with its sign turned.
+    phi : ndarray, shape (n,) or (n, 2)
+        Azimuth of the muons [rad], of one or both slots.
+    """
+    if not detector.isolation_recoil:
+        return 1.0
+    x, y = (values if phi.ndim == 1 else values[:, None] for values in hadron)
+    along = -(x * np.cos(phi) + y * np.sin(phi))
+    return np.exp(detector.isolation_recoil * along / 20.0)
+
+
 def trigger_efficiency(
     detector: DetectorTruth, pt: FloatArray, eta: FloatArray, charge: IntArray
 ) -> FloatArray:
@@ -126,14 +161,80 @@ def trigger_efficiency(
     return plateau / detector.id_efficiency * turn_on * by_charge * by_eta * reach
 
 
-def recoil(
-    detector: DetectorTruth, qt: FloatArray, phi: FloatArray, rng: np.random.Generator
+def selection_efficiency(
+    detector: DetectorTruth,
+    pt: FloatArray,
+    eta: FloatArray,
+    charge: IntArray,
+    activity: FloatArray | float = 1.0,
+) -> FloatArray:
+    """Probability that a prompt muon and its event are selected, mT cut aside.
+
+    The closed form of what `record` and the selection do to an event with one muon:
+    trigger, identification, isolation below 0.15, filters, electron veto, prefiring.
+
+    Parameters
+    ----------
+    detector : DetectorTruth
+        Efficiencies and conditions.
+    pt, eta, charge : ndarray, shape (n,)
+        Reconstructed muon, pT in GeV.
+    activity : ndarray, shape (n,)
+        Factor on the isolation sum, see `recoil_activity`.
+    """
+    isolated = -np.expm1(-ISOLATED * pt / (detector.isolation_mean * activity))
+    event = (1.0 - detector.flag_failure) * (
+        1.0 - detector.electron_fraction * detector.electron_id
+    )
+    identified = event * detector.id_efficiency * isolated
+    if detector.prefire:
+        lost = detector.prefire * prefire_probability(detector, eta)
+        identified = identified * (1.0 - lost)
+    return identified * trigger_efficiency(detector, pt, eta, charge)
+
+
+def prefire_probability(detector: DetectorTruth, eta: FloatArray) -> FloatArray:
+    """Probability of a prefire that goes with a muon."""
+    return detector.prefire_slope * np.maximum(np.abs(eta) - 2.0, 0.0)
+
+
+def recoil_residual(
+    detector: DetectorTruth,
+    qt: FloatArray,
+    y: FloatArray,
+    interactions: FloatArray | None,
+    rng: np.random.Generator,
 ) -> tuple[FloatArray, FloatArray]:
-    """Measured boson momentum from the recoil, x and y [GeV]."""
+    """Measured minus true boson momentum, along any two perpendicular axes [GeV].
+
+    Parameters
+    ----------
+    detector : DetectorTruth
+        Response.
+    qt, y : ndarray, shape (n,)
+        Transverse momentum [GeV] and rapidity of the boson.
+    interactions : ndarray, shape (n,), optional
+        Numbers of interactions, for a width that depends on them.
+    rng : numpy.random.Generator
+        Source of randomness.
+    """
     width = np.hypot(detector.recoil_constant, detector.recoil_slope * qt)
-    x = qt * np.cos(phi) + width * rng.standard_normal(len(qt))
-    y = qt * np.sin(phi) + width * rng.standard_normal(len(qt))
-    return x, y
+    if detector.recoil_absy:
+        width *= 1.0 + detector.recoil_absy * (np.abs(y) - 1.0)
+    if interactions is not None and detector.recoil_pileup:
+        excess = interactions / detector.pileup_mean - 1.0
+        width *= 1.0 + detector.recoil_pileup * excess
+    first = width * rng.standard_normal(len(qt))
+    return first, width * rng.standard_normal(len(qt))
+
+
+def photon_in_recoil(
+    detector: DetectorTruth, lepton: Particle, muon: Particle
+) -> FloatArray:
+    """Momentum [GeV] along the muon that the recoil contains of its hard photon."""
+    photon = lepton.pt - muon.pt
+    hard = photon > detector.recoil_photon_fraction * lepton.pt
+    return detector.recoil_photon * photon * hard
 
 
 def record(
@@ -142,6 +243,7 @@ def record(
     isolation: FloatArray,
     hadron: tuple[FloatArray, FloatArray],
     rng: np.random.Generator,
+    interactions: FloatArray | None = None,
 ) -> Reconstructed:
     """Add trigger, identification, filters, electrons and beam conditions.
 
@@ -157,6 +259,8 @@ def record(
         Missing momentum plus muons, x and y [GeV].
     rng : numpy.random.Generator
         Source of randomness.
+    interactions : ndarray, shape (n,), optional
+        Numbers of interactions; drawn when omitted.
 
     Returns
     -------
@@ -167,9 +271,9 @@ def record(
     efficiency = trigger_efficiency(detector, muons.pt, muons.eta, muons.charge)
     fired = (rng.random((n, 2)) < efficiency) & found
     medium = (rng.random((n, 2)) < detector.id_efficiency) & found
-    leading_eta = np.where(found[:, 0], np.abs(muons.eta[:, 0]), 0.0)
-    prefire = detector.prefire_slope * np.maximum(leading_eta - 2.0, 0.0)
-    interactions = _interactions(detector, n, rng)
+    prefire = prefire_probability(detector, np.where(found[:, 0], muons.eta[:, 0], 0.0))
+    if interactions is None:
+        interactions = draw_interactions(detector, n, rng)
     return Reconstructed(
         found=found,
         pt=muons.pt,
@@ -194,7 +298,7 @@ def record(
     )
 
 
-def _interactions(
+def draw_interactions(
     detector: DetectorTruth, n: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Draw interactions: Poisson around a mean that itself varies by 25 %."""

@@ -1,4 +1,7 @@
-"""Named deviations: how pseudo-data may differ from the simulation, one line each."""
+"""Named deviations from the default truth, one record each.
+
+Pseudo-data may have them, or simulation and pseudo-data alike.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,12 @@ def _detector(field: str) -> Callable[[ToyTruth, float], ToyTruth]:
     return apply
 
 
+def _muon_resolution(truth: ToyTruth, value: float) -> ToyTruth:
+    resolution = truth.detector.muon_resolution + value
+    detector = truth.detector._replace(muon_resolution=resolution)
+    return dataclasses.replace(truth, detector=detector)
+
+
 def _background(field: str) -> Callable[[ToyTruth, float], ToyTruth]:
     def apply(truth: ToyTruth, value: float) -> ToyTruth:
         return dataclasses.replace(
@@ -94,6 +103,48 @@ DEVIATIONS: dict[str, Deviation] = {
         "q/pT of the muon plus value times sin(phi)",
         _detector("mu_misalignment"),
     ),
+    "mu_resolution": Deviation(
+        -0.005,
+        "relative",
+        "resolution of the muon's pT plus the value",
+        _muon_resolution,
+    ),
+    "mu_resolution_slope": Deviation(
+        1e-4,
+        "1/GeV",
+        "resolution plus, in quadrature, value times pT",
+        _detector("muon_resolution_slope"),
+    ),
+    "mu_resolution_eta": Deviation(
+        0.5,
+        "relative",
+        "resolution times 1 + value |eta| / 2.4",
+        _detector("muon_resolution_eta"),
+    ),
+    "iso_recoil": Deviation(
+        0.1,
+        "per 20 GeV",
+        "isolation sum times exp(value u / 20 GeV), u the recoil along the muon",
+        _detector("isolation_recoil"),
+    ),
+    "recoil_photon": Deviation(
+        0.5,
+        "relative",
+        "part of the momentum of hard photons that the recoil contains",
+        _detector("recoil_photon"),
+    ),
+    "recoil_absy": Deviation(
+        0.05,
+        "per unit of rapidity",
+        "width of the recoil's residual times 1 + value (|Y| - 1)",
+        _detector("recoil_absy"),
+    ),
+    "recoil_pileup": Deviation(
+        0.3,
+        "relative",
+        "width of the recoil's residual times 1 + value (N / mean - 1)",
+        _detector("recoil_pileup"),
+    ),
     "eff_turn_on": Deviation(
         0.02,
         "relative",
@@ -130,6 +181,12 @@ DEVIATIONS: dict[str, Deviation] = {
         "fake rate times 1 + value (mT - 20)/40",
         _background("fake_mt_slope"),
     ),
+}
+
+#: A resolution that depends on pT and eta like that of a real detector.
+VARYING_RESOLUTION = {
+    name: DEVIATIONS[name].typical
+    for name in ("mu_resolution", "mu_resolution_slope", "mu_resolution_eta")
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from wprops.events.toy.detector import (
     MeasuredMuons,
     prompt_isolation,
+    recoil_activity,
     record,
     respond,
 )
@@ -81,7 +82,8 @@ def measure_direct(
     # Multijet spectra are those of reconstructed muons: no resolution, so that
     # the fake rate is known at the measured pT; the momentum scale still acts.
     if process == "qcd":
-        pt = respond(detector._replace(muon_resolution=0.0), muon, charge, rng)
+        exact = detector._replace(muon_resolution=0.0, muon_resolution_slope=0.0)
+        pt = respond(exact, muon, charge, rng)
         met_x, met_y = _multijet_met(truth.background, pt, muon.phi, rng)
         mt = np.sqrt(
             np.maximum(
@@ -93,8 +95,10 @@ def measure_direct(
         pt = respond(detector, muon, charge, rng)
         met_x, met_y = _flat_mt_met(truth.background, pt, muon.phi, rng)
         isolation = prompt_isolation(detector, pt, rng)
-    muons = _single(pt, muon, charge, np.abs(muon.eta) < detector.muon_eta)
     hadron = (met_x + pt * np.cos(muon.phi), met_y + pt * np.sin(muon.phi))
+    if process != "qcd":
+        isolation = isolation * recoil_activity(detector, hadron, muon.phi)
+    muons = _single(pt, muon, charge, np.abs(muon.eta) < detector.muon_eta)
     padded = np.stack([isolation, np.zeros_like(isolation)], axis=1)
     return record(detector, muons, padded, hadron, rng)
 

@@ -9,9 +9,12 @@ import numpy as np
 
 from wprops.events.toy.detector import (
     MeasuredMuons,
+    draw_interactions,
     measure_muons,
+    photon_in_recoil,
     prompt_isolation,
-    recoil,
+    recoil_activity,
+    recoil_residual,
     record,
 )
 from wprops.events.toy.direct import draw_muons, measure_direct
@@ -24,7 +27,7 @@ from wprops.events.toy.events import (
     Sample,
     ToyEvents,
 )
-from wprops.events.toy.parameters import BackgroundTruth
+from wprops.events.toy.parameters import BackgroundTruth, DetectorTruth
 from wprops.events.toy.sampling import sample_bosons
 from wprops.events.toy.truth import ToyTruth
 from wprops.physics.collins_soper import leptons_from_angles
@@ -69,7 +72,9 @@ def generate(
     return ToyEvents(
         sample=sample,
         generated=generated,
-        reconstructed=_measure(generated, rng, truth),
+        reconstructed=_measure(
+            generated, rng, truth, radiates=fsr and sample.decay != "tau"
+        ),
     )
 
 
@@ -87,10 +92,7 @@ def _decay(
     if sample.decay == "tau":
         muons = tuple(_scaled(lepton, _tau_fraction(n, rng)) for lepton in leptons)
     elif fsr:
-        muons = tuple(
-            _scaled(lepton, 1.0 - _photon_fraction(truth.background, n, rng))
-            for lepton in leptons
-        )
+        muons = tuple(radiate(lepton, truth.background, rng) for lepton in leptons)
     else:
         muons = leptons
     charge = -1 if sample.decay == "mumu" else sample.charge
@@ -128,24 +130,51 @@ def _tau_fraction(n: int, rng: np.random.Generator) -> FloatArray:
     return x
 
 
-def _photon_fraction(
-    background: BackgroundTruth, n: int, rng: np.random.Generator
-) -> FloatArray:
-    """Momentum fraction of a collinear photon, zero without one; density ∝ 1/x."""
+def radiate(
+    lepton: Particle, background: BackgroundTruth, rng: np.random.Generator
+) -> Particle:
+    """Let some muons radiate a collinear photon, of momentum fraction ∝ 1/x."""
+    n = len(lepton.pt)
     ratio = background.fsr_high / background.fsr_low
     fraction = background.fsr_low * ratio ** rng.random(n)
     radiates: BoolArray = rng.random(n) < background.fsr_probability
-    return fraction * radiates
+    return _scaled(lepton, 1.0 - fraction * radiates)
 
 
 def _measure(
-    generated: Generated, rng: np.random.Generator, truth: ToyTruth
+    generated: Generated, rng: np.random.Generator, truth: ToyTruth, *, radiates: bool
 ) -> Reconstructed:
     """Reconstruct muons and recoil of a boson."""
-    assert generated.qt is not None
-    assert generated.phi is not None
+    detector, n = truth.detector, len(generated.charge)
     charges = (generated.charge, -generated.charge)[: len(generated.muons)]
-    muons: MeasuredMuons = measure_muons(truth.detector, generated.muons, charges, rng)
-    isolation = prompt_isolation(truth.detector, muons.pt, rng)
-    hadron = recoil(truth.detector, generated.qt, generated.phi, rng)
-    return record(truth.detector, muons, isolation, hadron, rng)
+    muons: MeasuredMuons = measure_muons(detector, generated.muons, charges, rng)
+    isolation = prompt_isolation(detector, muons.pt, rng)
+    # Drawn here only where the recoil needs them: other streams stay what they are.
+    early = draw_interactions(detector, n, rng) if detector.recoil_pileup else None
+    hadron = _recoil(detector, generated, early, rng, radiates=radiates)
+    isolation = isolation * recoil_activity(detector, hadron, muons.phi)
+    return record(detector, muons, isolation, hadron, rng, early)
+
+
+def _recoil(
+    detector: DetectorTruth,
+    generated: Generated,
+    interactions: FloatArray | None,
+    rng: np.random.Generator,
+    *,
+    radiates: bool,
+) -> tuple[FloatArray, FloatArray]:
+    """Measured boson momentum, x and y [GeV]."""
+    assert generated.qt is not None
+    assert generated.y is not None
+    assert generated.phi is not None
+    residual = recoil_residual(detector, generated.qt, generated.y, interactions, rng)
+    x = generated.qt * np.cos(generated.phi) + residual[0]
+    y = generated.qt * np.sin(generated.phi) + residual[1]
+    if radiates and detector.recoil_photon:
+        for lepton, muon in zip(generated.leptons, generated.muons, strict=True):
+            photon = photon_in_recoil(detector, lepton, muon)
+            # What the recoil contains is missing from the missing momentum.
+            x -= photon * np.cos(muon.phi)
+            y -= photon * np.sin(muon.phi)
+    return x, y

@@ -103,14 +103,24 @@ class DetectorTruth(NamedTuple):
 
     Attributes
     ----------
-    muon_resolution : float
-        Relative Gaussian resolution of the muon's pT.
+    muon_resolution, muon_resolution_slope, muon_resolution_eta : float
+        a, b [1/GeV] and c of the relative Gaussian resolution of the muon's pT,
+        √(a² + (b pT)²) (1 + c |eta| / 2.4).
     mu_scale, mu_misalignment : float
         κ of pT → pT (1 + κ), and λ [1/GeV] of q/pT → q/pT + λ sin φ.
     recoil_constant, recoil_slope : float
         Gaussian width per axis, √(constant² + (slope qT)²) [GeV].
+    recoil_absy, recoil_pileup : float
+        This width times 1 + recoil_absy (|Y| − 1) and times
+        1 + recoil_pileup (N / pileup_mean − 1), with N interactions.
+    recoil_photon, recoil_photon_fraction : float
+        Part of the momentum of a photon that the recoil contains, where the photon
+        took more than this fraction of the muon's momentum.
     isolation_mean : float
         Mean of the exponential isolation sum of prompt muons [GeV].
+    isolation_recoil : float
+        The sum times exp(isolation_recoil u / 20 GeV), where u is the recoil along
+        the muon.
     efficiency_plus, efficiency_minus : float
         Trigger times identification per charge, besides isolation.
     id_efficiency : float
@@ -141,11 +151,18 @@ class DetectorTruth(NamedTuple):
     """
 
     muon_resolution: float = 0.015
+    muon_resolution_slope: float = 0.0
+    muon_resolution_eta: float = 0.0
     mu_scale: float = 0.0
     mu_misalignment: float = 0.0
     recoil_constant: float = 14.0
     recoil_slope: float = 0.1
+    recoil_absy: float = 0.0
+    recoil_pileup: float = 0.0
+    recoil_photon: float = 0.0
+    recoil_photon_fraction: float = 0.1
     isolation_mean: float = 1.6
+    isolation_recoil: float = 0.0
     efficiency_plus: float = 0.632
     efficiency_minus: float = 0.671
     id_efficiency: float = 0.95

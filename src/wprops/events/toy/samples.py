@@ -37,6 +37,7 @@ def write_toy(
     samples: Iterable[str] | None = None,
     nano: NanoVersion = "v9",
     deviations: Mapping[str, float] | None = None,
+    everywhere: Mapping[str, float] | None = None,
     data_fraction: float = 0.25,
     events_per_file: int = 500_000,
     workers: int | None = None,
@@ -62,6 +63,9 @@ def write_toy(
         Version of NanoAOD.
     deviations : mapping of str to float, optional
         Deviations of the pseudo-data, by name; see `deviations.DEVIATIONS`.
+    everywhere : mapping of str to float, optional
+        Deviations of simulation and pseudo-data alike from the default truth; those
+        of the pseudo-data go before them.
     data_fraction : float
         Luminosity of the pseudo-data relative to the simulation.
     events_per_file : int
@@ -88,7 +92,8 @@ def write_toy(
         For an unknown sample, deviation, version or a value out of range.
     """
     outdir = Path(outdir)
-    simulation = ToyTruth()
+    alike, different = everywhere or {}, deviations or {}
+    simulation = deviate(ToyTruth(), alike)
     plan = ToyPlan(
         events=events,
         seed=seed,
@@ -100,7 +105,7 @@ def write_toy(
         negative_fraction=negative_fraction,
         compression=compression,
         simulation=simulation,
-        data=deviate(simulation, deviations or {}),
+        data=deviate(ToyTruth(), {**alike, **different}),
     )
     outdir.mkdir(parents=True, exist_ok=True)
     # Written again at the end: an interrupted toy has no catalogue, and so no mixture

@@ -1,0 +1,310 @@
+"""The regularised result beside the unregularised one, in memory and in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from wprops.fit.ansatz import Degrees
+from wprops.fit.derived import Derived
+from wprops.fit.positivity import Positivity
+from wprops.fit.results import (
+    GoodnessOfFit,
+    _read_record,
+    _read_records,
+    _write_record,
+    _write_records,
+)
+from wprops.fit.smoothing import Comparison, LCurve
+from wprops.hdf5 import (
+    child,
+    read_array,
+    read_json,
+    reading,
+    write_array,
+    write_json,
+    writing,
+)
+
+Array = NDArray[np.float64]
+FORMAT = "wprops regularised result"
+SCHEMA_VERSION = 1
+Kind = Literal["post-fit", "simultaneous"]
+Source = Literal["fit", "corrected"]
+#: Probability below which an ansatz is refused by its χ² or a degree by its test.
+LEVEL = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """What regularisation does to the numbers of one quantity.
+
+    Attributes
+    ----------
+    spread : ndarray, shape (n,)
+        Standard deviation over repetitions at one truth, in the unit of the quantity.
+        The errors of the result contain the declared departures too; both are the same
+        at infinite strength.
+    bias : ndarray, shape (n,)
+        Expected regularised result minus truth, at the truth of `Regularised.truth`.
+    response : ndarray, shape (n,)
+        Slope to the truth of this number alone, all other bins staying as they are;
+        the sum is the effective number of parameters. Empty for what several cells add
+        up to.
+    """
+
+    spread: Array
+    bias: Array
+    response: Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Regularised:
+    """A regularised result, and what it is worth.
+
+    Attributes
+    ----------
+    kind : {"post-fit", "simultaneous"}
+        Whether the result of a fit was smoothed, or the likelihood had a penalty.
+    source : {"fit", "corrected"}
+        Unregularised result: that of the fit, or corrected for the finite simulation.
+    strength : float, optional
+        τ; None for the smooth functions themselves.
+    degrees : dict of str to Degrees
+        Highest powers of qT and of the absolute rapidity, by quantity.
+    lam_tung : bool
+        Whether A0 = A2.
+    names : tuple of str
+        Parameters of the fit.
+    values, covariance, spread : ndarray, shapes (n_par,), (n_par, n_par)
+        Regularised parameters; see `wprops.fit.regularisation.Estimate`.
+    free, derived : mapping of str to Derived
+        What is measured without and with regularisation.
+    quality : mapping of str to Quality
+        Bias, spread and response of what is measured.
+    truth : {"truth", "generated"}
+        Truth of the bias: that of the pseudo-data, or the generated values.
+    factors : Derived
+        Factors of the polynomials, of the closest smooth values.
+    gof : GoodnessOfFit
+        χ² of the unregularised result to smooth functions.
+    n_smooth : int
+        Parameters of smooth functions and free numbers.
+    n_effective, n_numbers : float, int
+        Effective number of parameters of all cross sections and coefficients, and
+        how many these are.
+    penalty : float
+        τ times the squared departures that are left; 0 at infinite strength.
+    scatter : float
+        Most likely scatter of the true departures about smooth values; 0 if their
+        errors explain them.
+    comparisons : tuple of Comparison
+        Tests of one degree more.
+    curve : LCurve, optional
+        Of all strengths; None if nothing departs.
+    positivity_free, positivity : mapping of str to Positivity
+        Of the density of decays by channel, without and with regularisation.
+    provenance : dict
+        Of the fit.
+    """
+
+    kind: Kind
+    source: Source
+    strength: float | None
+    degrees: dict[str, Degrees]
+    lam_tung: bool
+    names: tuple[str, ...]
+    values: Array
+    covariance: Array
+    spread: Array
+    free: Mapping[str, Derived]
+    derived: Mapping[str, Derived]
+    quality: Mapping[str, Quality]
+    truth: Literal["truth", "generated"]
+    factors: Derived
+    gof: GoodnessOfFit
+    n_smooth: int
+    n_effective: float
+    n_numbers: int
+    penalty: float
+    scatter: float
+    comparisons: tuple[Comparison, ...]
+    curve: LCurve | None
+    positivity_free: Mapping[str, Positivity]
+    positivity: Mapping[str, Positivity]
+    provenance: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write one HDF5 file; an existing one is replaced at the end."""
+        with writing(path, FORMAT, SCHEMA_VERSION) as file:
+            _write(file, self)
+
+    @classmethod
+    def read(cls, path: Path) -> Regularised:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        TemplateError
+            If the file is missing, damaged, foreign or of another version.
+        """
+        with reading(path, FORMAT, SCHEMA_VERSION) as file:
+            return _read(file)
+
+    def summary(self) -> str:
+        """Return a short table for the terminal."""
+        return "\n".join(_lines(self))
+
+
+_ARRAYS = ("values", "covariance", "spread")
+_RECORDS = {"factors": Derived, "gof": GoodnessOfFit, "curve": LCurve}
+_MAPPINGS = {
+    "free": Derived,
+    "derived": Derived,
+    "quality": Quality,
+    "positivity_free": Positivity,
+    "positivity": Positivity,
+}
+
+
+def _write(file: h5py.File, result: Regularised) -> None:
+    stored = {*_ARRAYS, *_RECORDS, *_MAPPINGS, "comparisons"}
+    names = [field.name for field in fields(result) if field.name not in stored]
+    plain = {name: getattr(result, name) for name in names}
+    write_json(file, "plain", plain)
+    rows = [
+        [getattr(row, field.name) for field in fields(Comparison)]
+        for row in result.comparisons
+    ]
+    write_json(file, "comparisons", rows)
+    for name in _ARRAYS:
+        write_array(file, name, getattr(result, name))
+    for name in _RECORDS:
+        if getattr(result, name) is not None:
+            _write_record(file.create_group(name), getattr(result, name))
+    for name in _MAPPINGS:
+        _write_records(file.create_group(name), getattr(result, name))
+
+
+def _read(file: h5py.File) -> Regularised:
+    plain = read_json(file, "plain")
+    plain["names"] = tuple(plain["names"])
+    plain["degrees"] = {n: Degrees(*pair) for n, pair in plain["degrees"].items()}
+    parts: dict[str, Any] = {name: read_array(file, name) for name in _ARRAYS}
+    for name, kind in _RECORDS.items():
+        known = name in file
+        parts[name] = _read_record(child(file, name), kind) if known else None
+    for name, kind in _MAPPINGS.items():
+        parts[name] = _read_records(child(file, name), kind)
+    rows = read_json(file, "comparisons")
+    return Regularised(
+        comparisons=tuple(Comparison(*row) for row in rows), **plain, **parts
+    )
+
+
+def _lines(result: Regularised) -> Iterator[str]:
+    strength = "∞" if result.strength is None else f"{result.strength:g}"
+    source = {"fit": "the fit", "corrected": "the fit corrected for finite simulation"}
+    yield (
+        f"{result.kind} regularisation of {source[result.source]}, strength {strength}"
+        f"{', A0 = A2' if result.lam_tung else ''}"
+    )
+    degrees = (f"{n} qT^{qt} |Y|^{y}" for n, (qt, y) in result.degrees.items())
+    yield f"highest powers: {', '.join(degrees)}"
+    yield (
+        f"parameters: {result.n_effective:.1f} effective of {result.n_numbers} cross "
+        f"sections and coefficients; {result.n_smooth} in smooth functions and free"
+    )
+    gof = result.gof
+    yield (
+        f"smooth functions: χ² = {gof.statistic:.1f} for {gof.ndf} degrees of freedom, "
+        f"p = {gof.p_value:.3f}"
+    )
+    if gof.p_value < LEVEL:
+        yield "  the result is not as smooth as that: raise degrees, or lower strength"
+    if result.strength is not None:
+        yield f"  penalty of the departures that are left: {result.penalty:.1f}"
+    yield (
+        "true departures scatter by "
+        f"{result.scatter:.2g}, most likely; as a prior τ = {result.scatter**-2:.2g}"
+        if result.scatter
+        else "departures are explained by their errors"
+    )
+    yield from _degree_lines(result)
+    yield from _curve_lines(result.curve)
+    yield from _table(result)
+    yield from _positivity_lines(result)
+
+
+def _degree_lines(result: Regularised) -> Iterator[str]:
+    wanted = [c for c in result.comparisons if c.p_value < LEVEL]
+    yield f"{len(wanted)} of {len(result.comparisons)} tests ask for one degree more"
+    yield from (
+        f"  {c.what}: F = {c.statistic:.2f}, p = {c.p_value:.1e} "
+        f"(of Δχ² {c.p_chi2:.1e})"
+        for c in wanted
+    )
+
+
+def _curve_lines(curve: LCurve | None) -> Iterator[str]:
+    if curve is None:
+        yield "L-curve: nothing departs from smooth functions"
+        return
+    at = curve.corner
+    if at is None:
+        yield "L-curve: no corner"
+        return
+    yield (
+        f"corner of the L-curve: τ = {curve.strength[at]:.2g}, departures of "
+        f"{curve.strength[at] ** -0.5:.2g}, {curve.parameters[at]:.1f} parameters"
+    )
+
+
+def _table(result: Regularised) -> Iterator[str]:
+    yield (
+        f"{'medians of':<24}{'error':>10}{'regular.':>10}{'ratio':>7}{'spread':>10}"
+        f"{'max |bias|':>12}{'bias/error':>11}{'response':>10}"
+    )
+    for name, smooth in result.derived.items():
+        free, quality = result.free[name], result.quality[name]
+        errors = free.errors, smooth.errors
+        known = errors[1] > 0
+        if not known.any():
+            continue
+        bias = abs(quality.bias[known])
+        response = f"{np.median(quality.response):.2f}" if quality.response.size else ""
+        unit = f" {smooth.unit}" if smooth.unit else ""
+        yield (
+            f"{name:<24}{np.median(errors[0]):>10.3g}{np.median(errors[1]):>10.3g}"
+            f"{np.median(errors[1][known] / errors[0][known]):>7.2f}"
+            f"{np.median(quality.spread):>10.3g}{bias.max():>12.2g}"
+            f"{(bias / errors[1][known]).max():>11.2g}{response:>10}{unit}"
+        )
+    where = {"truth": "the truth of the pseudo-data", "generated": "generated values"}
+    yield f"bias: expected if {where[result.truth]} are true"
+    if "m_W" in result.derived:
+        for kind, found in (("without", result.free), ("with", result.derived)):
+            mass = found["m_W"]
+            yield (
+                f"m_W {kind} regularisation: {mass.values[0]:.4f} ± "
+                f"{mass.errors[0]:.4f} GeV"
+            )
+
+
+def _positivity_lines(result: Regularised) -> Iterator[str]:
+    for name, smooth in result.positivity.items():
+        for what, found in (
+            ("without", result.positivity_free[name]),
+            ("with", smooth),
+        ):
+            yield (
+                f"density of decays of {name} {what} regularisation: smallest "
+                f"{found.minimum.min():.2f}, negative in {found.n_negative} of "
+                f"{len(found.minimum)} bins, by {found.worst:.1f} errors at most"
+            )
