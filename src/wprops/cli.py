@@ -53,6 +53,7 @@ for _command in (
     inference.toys,
     inference.reveal,
     inference.diagnose,
+    inference.regularise,
     inference.report,
     interchange.export,
     interchange.import_,

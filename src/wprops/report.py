@@ -12,8 +12,11 @@ import numpy as np
 from wprops.backgrounds.findings import TABLE as MULTIJET_TABLE
 from wprops.errors import TemplateError
 from wprops.fit.blinding import require_revealed
+from wprops.fit.gate import METHODS, Gate
+from wprops.fit.impacts import signed_root
 from wprops.fit.results import FitResult
 from wprops.fit.run import template_digest
+from wprops.fit.summary import scope, verdict_counts
 from wprops.plots.background_section import background_section
 from wprops.plots.comparison import (
     Comparison,
@@ -192,6 +195,15 @@ def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]
         if result.provenance["fit"]["barlow_beeston"]
         else "error without the noise of the templates",
     )
+    if result.corrected is not None and error > 0:
+        corrected = result.corrected[MASS]
+        verdict = result.gate.verdicts[result.gate.index(MASS)]
+        yield KeyNumber(
+            name="m_W to quote",
+            value=f"{corrected.values[0]:.4f} ± {corrected.errors[0]:.4f} GeV",
+            note=f"corrected for the finite simulation: {verdict}",
+            is_good=verdict == "sound",
+        )
     if truth is not None and error > 0:  # a frozen mass has none
         pull = (value - truth.boson_mass) / error
         yield KeyNumber(
@@ -220,9 +232,15 @@ def _finite_mc_statements(result: FitResult) -> Iterator[str]:
         "Expected RMS of the pulls of the strengths, for a truth at the values of the "
         f"simulation: up to {finite.pull_rms_naive[:n_poi].max():.2f} for errors "
         "without the noise of the templates, up to "
-        f"{finite.pull_rms_barlow_beeston[:n_poi].max():.2f} with Barlow-Beeston. This "
-        "covers the signal strengths; the noise of varied templates, that of m_W among "
-        "them, is not counted."
+        f"{finite.pull_rms_barlow_beeston[:n_poi].max():.2f} with Barlow-Beeston. "
+        f"{scope(result).capitalize()}."
+    )
+    gate = result.gate
+    prior = "" if gate.prior is None else f" with a declared prior of {gate.prior:g}"
+    yield (
+        f"Numbers that may be quoted, corrected for the finite simulation{prior}: "
+        f"{verdict_counts(gate)}. Cross sections, coefficients and m_W are shown as "
+        "fitted and, where they are determined, corrected."
     )
     if finite.needed is not None:
         yield f"Sound with {finite.needed:.1f} times the simulation."
@@ -327,7 +345,27 @@ def _mass(
     true_mass = None if truth is None else truth.boson_mass
     figure = plot_mass(rows, truth=true_mass, label=label)
     caption = "mass of the simulation, of the fit and corrected for finite simulation"
-    return Section(title="W mass", figures=[picture(figure, caption)])
+    tables = [_side_by_side(result.gate)] if MASS in result.gate.names else []
+    return Section(title="W mass", figures=[picture(figure, caption)], tables=tables)
+
+
+def _side_by_side(gate: Gate) -> Table:
+    """Naive, Barlow-Beeston and corrected mass."""
+    index = gate.index(MASS)
+    data, simulation, constraints = signed_root(gate.parts[:, index])
+    parts = f"{data:.4f} data, {simulation:.4f} simulation, {constraints:.4f} others"
+    rows = [
+        (method, f"{value:.4f} ± {error:.4f}", parts if method == METHODS[-1] else "")
+        for method, value, error in zip(
+            METHODS, gate.values[:, index], gate.errors[:, index], strict=True
+        )
+        if np.isfinite(error)
+    ]
+    caption = (
+        f"fits of m_W: {gate.verdicts[index]}, slope {gate.slopes[index]:.2f}, "
+        f"information over noise {gate.eigenvalues[index]:.2f}"
+    )
+    return Table(caption=caption, columns=["fit", "m_W [GeV]", "of it"], rows=rows)
 
 
 def _parameters(result: FitResult, label: SampleLabel) -> Section:

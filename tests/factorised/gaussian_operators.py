@@ -1,4 +1,4 @@
-"""Gaussian responses of muon and recoil, and the toy's bosons, at the nodes of panels."""
+"""Gaussian responses of muon and recoil, and the toy's bosons, at panels' nodes."""
 
 import numpy as np
 from scipy.special import ndtr

@@ -152,3 +152,18 @@ def test_deviations_of_the_toy_are_found(deviation, name):
     )
     by_name = {a.name: a for a in assumptions.test_assumptions(sums, PANELS)}
     assert found(by_name) == {name}
+
+
+def test_a_resolution_that_grows_with_eta_is_described_by_its_classes():
+    truth = deviate(ToyTruth(), {"mu_resolution": -0.005, "mu_resolution_eta": 0.5})
+    ensemble = ToyEnsemble(n_events=500_000, seed=5, truth=truth, fsr=True)
+    sums = add(
+        fill_checks(ensemble.simulate(chunk).decays, PANELS)
+        for chunk in ensemble.chunks()
+    )
+    cells = sums["check_response"][:, :, 3:5].sum(axis=(0, 2))
+    width = np.sqrt(cells[:, 2] / cells[:, 0])
+    assert width[-1] > 1.15 * width[0]
+    assert (
+        found({a.name: a for a in assumptions.test_assumptions(sums, PANELS)}) == set()
+    )

@@ -111,7 +111,7 @@ def test_pulls_of_the_density_are_standard_normal_and_p_values_uniform():
 
 def test_weights_of_both_signs_have_the_right_errors():
     rng = np.random.default_rng(2)
-    mean = exact(-1, 2e4)[MEASURED]
+    mean = exact(-1, 5e4)[MEASURED]
     sample = weighted(rng, mean, 150)
     assert (sample.counts < 0).any()
     fit = fit_spectrum(*sample, *EDGES)

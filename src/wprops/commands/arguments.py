@@ -42,6 +42,22 @@ def frozen(
     return parsed
 
 
+def degrees(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[int, int]]:
+    """Parse NAME=QT,Y."""
+    parsed = {}
+    for value in values:
+        name, _, numbers = value.partition("=")
+        try:
+            qt, absy = (int(number) for number in numbers.split(","))
+        except ValueError as error:
+            msg = f"{value!r} is not NAME=QT,Y with two whole numbers"
+            raise click.BadParameter(msg) from error
+        parsed[name] = qt, absy
+    return parsed
+
+
 def scans(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from wprops.commands.arguments import (
     FILE,
     INTERRUPTED,
     POSITIVE,
+    degrees,
     frozen,
     scans,
     truth,
@@ -232,6 +233,57 @@ def diagnose(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(to_json(found), encoding="utf-8")
     click.echo(table(found, n_shown=shown))
+
+
+@click.command()
+@click.argument("result", type=EXISTING)
+@click.argument("templates", type=EXISTING)
+@click.option("--output", "-o", type=FILE, default=Path("regularised.h5"))
+@click.option(
+    "--strength",
+    type=click.FloatRange(min=0, min_open=True),
+    default=float("inf"),
+    metavar="TAU",
+    help="Departures from smooth values scatter by 1/√TAU; none by default.",
+)
+@click.option(
+    "--simultaneous", is_flag=True, help="Fit again with a penalty in the likelihood."
+)
+@click.option(
+    "--degrees",
+    multiple=True,
+    callback=degrees,
+    metavar="NAME=QT,Y",
+    help="Highest powers of qT and |Y| of A0 … A4 or sigma; repeatable.",
+)
+@click.option("--lam-tung", is_flag=True, help="Let A0 = A2.")
+@click.option(
+    "--find-degrees", "search", is_flag=True, help="Find the degrees by F-tests."
+)
+def regularise(
+    result: Path,
+    templates: Path,
+    output: Path,
+    degrees: dict[str, tuple[int, int]],
+    lam_tung: bool,
+    **options: Any,
+) -> None:
+    """Smooth the cross sections and coefficients of the fit RESULT of TEMPLATES."""
+    from wprops.fit.ansatz import Ansatz, Degrees, default_ansatz
+    from wprops.fit.regularise import regularise as regularise_result
+    from wprops.fit.results import FitResult
+    from wprops.store import TemplateSet
+
+    template_set = TemplateSet.read(templates)
+    wanted = {name: Degrees(*pair) for name, pair in degrees.items()}
+    ansatz = Ansatz(
+        degrees={**default_ansatz(template_set).degrees, **wanted}, lam_tung=lam_tung
+    )
+    smooth = regularise_result(
+        template_set, FitResult.read(result), ansatz=ansatz, **options
+    )
+    smooth.write(output)
+    click.echo(smooth.summary())
 
 
 @click.command()

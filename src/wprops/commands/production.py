@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     help="Deviation of the data from the simulation, such as mw_shift=0.05.",
 )
 @click.option(
+    "--everywhere",
+    multiple=True,
+    callback=deviations,
+    metavar="NAME=VALUE",
+    help="Deviation of simulation and data alike, such as mu_resolution_eta=0.5.",
+)
+@click.option(
     "--data-fraction",
     default=0.25,
     help="Luminosity of the pseudo-data relative to the simulation.",

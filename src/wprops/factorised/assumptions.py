@@ -21,21 +21,29 @@ SIGNIFICANT = 1e-3
 #: bins of the data have statistical errors of 5e-3 and more.
 EFFECT_TOLERANCE = 1e-3
 
+#: What to do about each, with the module that does it.
 REMEDIES = {
     "efficiency and recoil": (
-        "take the efficiency per class of recoil along the muon into the acceptance: "
-        "factorised.recoil_efficiency, recoil_efficiency=True"
+        "take the efficiency per class of recoil along the muon into the acceptance "
+        "(factorised.recoil_efficiency)"
     ),
     "residual and hard FSR": (
-        "sum recoil and response below and above pT_reco/pT_gen = 0.9 apart: "
-        "recoil classes 'fsr'"
+        "sum recoil and response below and above pT_reco/pT_gen = 0.9 apart "
+        "(factorised.recoil_classes, 'fsr')"
     ),
-    "residual and rapidity": "sum the recoil in classes of |Y|: recoil classes 'absy'",
+    "residual and rapidity": (
+        "sum the recoil in classes of |Y| (factorised.recoil_classes, 'absy')"
+    ),
     "residual and pile-up": (
-        "sum recoil and efficiency in classes of pile-up: recoil classes 'pileup'"
+        "sum recoil and efficiency in classes of pile-up "
+        "(factorised.recoil_classes, 'pileup')"
     ),
-    "response and eta": "use narrower |eta| classes of the response",
-    "mass and boson": "sum the boson's mass in classes of (qT, |Y|)",
+    "response and eta": (
+        "use narrower classes of the response (RATIO_ABSETA of factorised.panels)"
+    ),
+    "mass and boson": (
+        "use event-weighted templates, or an uncertainty of the size found"
+    ),
 }
 
 
@@ -55,8 +63,8 @@ class Assumption:
         What the size is.
     effect : float
         Estimated relative change of templates that the difference makes.
-    reach : float
-        Effect that this sample would show.
+    reach : float or None
+        Effect that this sample would show; None if untested.
     verdict : {"holds", "small", "fails", "untested"}
         ``small``: significant, but the effect is tolerated.
     remedy : str
@@ -70,7 +78,7 @@ class Assumption:
     size: float
     unit: str
     effect: float
-    reach: float
+    reach: float | None
     verdict: str
     remedy: str
 

@@ -28,6 +28,10 @@ FloatArray = NDArray[np.float64]
 
 #: Variances are predicted again this many times, with the efficiencies of the last fit.
 _ROUNDS = 3
+#: A richer shape is taken if it improves χ² by more than chance does at this level.
+_SIGNIFICANCE = 0.05
+#: Shapes that a sample does not determine wander; others need about ten.
+_MAX_ITERATIONS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +136,8 @@ def fit_efficiency(
         fits = [_fit(one, pt, values, spread) for one in SHAPES]
         chi2 = [float(np.nan_to_num(fit.chi2, nan=np.inf).sum()) for fit in fits]
         n_rows = values[0, ..., 0].size
-        chosen = fits[pick_shape(chi2, [s.n_parameters(n_rows) for s in SHAPES])]
+        sizes = [one.n_parameters(n_rows) for one in SHAPES]
+        chosen = fits[pick_shape(chi2, sizes, significance=_SIGNIFICANCE)]
     else:
         chosen = _fit(shape, pt, values, spread)
     _require(chosen, accept=accept)
@@ -210,7 +215,9 @@ def _fit(
     for _ in range(_ROUNDS):
         weight = inverse_variance(rate, g, flat)
         fit = _Squares(curve, pt, g, p, weight, places)
-        vector, finished = minimise_rows(fit.objective, fit.normal, vector)
+        vector, finished = minimise_rows(
+            fit.objective, fit.normal, vector, max_iterations=_MAX_ITERATIONS
+        )
         rate = curve.value(pt, vector[:, places])
     fit = fit._replace(weight=inverse_variance(rate, g, flat))
     _, information = fit.normal(np.arange(len(g)), vector)

@@ -12,8 +12,6 @@ FloatArray = NDArray[np.float64]
 
 #: Fits with a smaller p-value are refused.
 LEAST_P = 1e-4
-#: A richer shape is taken if it improves χ² by more than chance does at this level.
-SIGNIFICANT = 0.05
 
 
 def p_values(chi2: ArrayLike, ndf: ArrayLike) -> FloatArray:
@@ -51,7 +49,6 @@ def require_fit(
     worst = int(np.argmin(p))
     if p.flat[worst] >= LEAST_P / p.size:
         return
-    chi2, free = np.broadcast_arrays(np.asarray(chi2, float), np.asarray(ndf))
     which = f" (the worst of {p.size}, number {worst})" if p.size > 1 else ""
     chi2, free = np.broadcast_arrays(np.asarray(chi2, float), np.asarray(ndf))
     if np.isnan(chi2.flat[worst]):
@@ -68,13 +65,16 @@ def require_fit(
     raise FitError(msg)
 
 
-def pick_shape(chi2: ArrayLike, n_parameters: ArrayLike) -> int:
+def pick_shape(chi2: ArrayLike, n_parameters: ArrayLike, *, significance: float) -> int:
     """Choose the simplest of several shapes that no richer one improves on.
 
     Parameters
     ----------
     chi2, n_parameters : array_like, shape (n_shapes,)
         Of the shapes, in the order of preference; infinite for one that cannot be had.
+    significance : float
+        A richer shape is taken if it improves χ² by more than chance does at this
+        level.
 
     Returns
     -------
@@ -86,6 +86,6 @@ def pick_shape(chi2: ArrayLike, n_parameters: ArrayLike) -> int:
         richer = [j for j in range(len(chi2)) if n[j] > n[i] and np.isfinite(chi2[j])]
         gains = np.array([p_values(chi2[i] - chi2[j], n[j] - n[i]) for j in richer])
         # Of several richer shapes the best gains by chance more often.
-        if np.isfinite(chi2[i]) and (gains >= SIGNIFICANT / max(len(gains), 1)).all():
+        if np.isfinite(chi2[i]) and (gains >= significance / max(len(gains), 1)).all():
             return i
     return int(np.argmin(chi2))

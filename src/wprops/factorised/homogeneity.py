@@ -46,7 +46,8 @@ class Outcome:
     """χ² of a comparison and its ndf, 0 without enough events, and what it means.
 
     ``size`` is the largest difference beyond statistical noise, in ``unit``; ``effect``
-    the relative change of templates, and ``reach`` the one that would have been seen.
+    the relative change of templates, and ``reach`` the one that would have been seen,
+    None without enough events.
     """
 
     chi2: float = 0.0
@@ -54,7 +55,7 @@ class Outcome:
     size: float = 0.0
     unit: str = ""
     effect: float = 0.0
-    reach: float = np.inf
+    reach: float | None = None
 
 
 def efficiency(sums: Arrays, panels: Panels) -> Outcome:
@@ -209,6 +210,7 @@ def response(sums: Arrays, panels: Panels) -> Outcome:
     """Compare the response in fine cells of |eta| with the mixture of its classes."""
     between, member, group = _mixture(response_eta(panels))
     n_eta = len(group)
+    inside = np.eye(n_eta) - member.T @ (member / member.sum(axis=1, keepdims=True))
     total, ndf = 0.0, 0
     weight, size, effect = np.zeros(n_eta), np.zeros((2, n_eta)), np.zeros((2, n_eta))
     # One table per charge and class of pT.
@@ -223,7 +225,10 @@ def response(sums: Arrays, panels: Panels) -> Outcome:
         deviation = project @ (cells[:, 1:3] / cells[:, :1])
         one = _core_covariance(by_class)[group] / n[:, None, None]
         covariance = np.einsum("ij,kj,jab->iakb", project, project, one)
-        x, k = chi2_of(deviation.ravel(), covariance.reshape(2 * [deviation.size]))
+        # Only differences inside of a class count for χ²: others are nearly zero by
+        # construction, for any smooth dependence, with a variance that is as small.
+        part = np.einsum("ij,kl,jalb->iakb", inside, inside, covariance)
+        x, k = chi2_of((inside @ deviation).ravel(), part.reshape(2 * n_eta, 2 * n_eta))
         total, ndf = total + x, ndf + k
         weight += cells[:, 0]
         diagonal = np.einsum("iaib->iab", covariance)

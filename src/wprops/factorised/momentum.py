@@ -48,28 +48,33 @@ def response_matrix(
     Raises
     ------
     TemplateError
-        If shapes do not match, a node is not positive, or a class has no leptons.
+        If shapes do not match, a node is not positive, a class of eta has no leptons,
+        or mean pT do not rise from class to class.
     """
     counts, every = np.asarray(ratio, float), np.asarray(generated, float)
     sums, nodes = np.asarray(ratio_pt, float), np.asarray(pt_nodes, float)
     edges, bins = RATIO, panels.pt
-    mean = _means(counts, every, sums, nodes)
+    _check(counts, every, sums, nodes)
     lead, n_class = every.shape[:-1], every.shape[-1]
-    cumulated = np.zeros((*counts.shape[:-1], len(edges)))
-    np.cumsum(counts, axis=-1, out=cumulated[..., 1:])
-    cumulated /= every[..., None]
-    flat = cumulated.reshape(-1, n_class, len(edges))
     # A bin of pT is a range of the ratio, which differs from node to node.
     place, share = _places(bins / nodes[:, None], edges)
-    out = np.empty((len(flat), len(nodes), len(bins) - 1))
-    for row, (table, means) in enumerate(
-        zip(flat, mean.reshape(-1, n_class), strict=True)
-    ):
-        lower, mixture = _mixture(nodes, means)
-        upper = np.minimum(lower + 1, n_class - 1)
-        below = _interpolated(table, lower, place, share)
-        above = _interpolated(table, upper, place, share)
-        out[row] = np.diff(below + mixture[:, None] * (above - below), axis=1)
+    rows = zip(
+        counts.reshape(-1, n_class, len(edges) - 1),
+        every.reshape(-1, n_class),
+        sums.reshape(-1, n_class),
+        strict=True,
+    )
+    out = np.empty((every[..., 0].size, len(nodes), len(bins) - 1))
+    for target, (count, total, weighted) in zip(out, rows, strict=True):
+        # Classes without leptons leave their pT to the mixture of their neighbours.
+        known = total > 0
+        density = count[known] / total[known, None]
+        cumulated = np.pad(np.cumsum(density, axis=1), ((0, 0), (1, 0)))
+        lower, mixture = _mixture(nodes, weighted[known] / total[known])
+        upper = np.minimum(lower + 1, len(cumulated) - 1)
+        below = _interpolated(cumulated, lower, place, share)
+        above = _interpolated(cumulated, upper, place, share)
+        target[:] = np.diff(below + mixture[:, None] * (above - below), axis=1)
     return out.reshape(*lead, len(nodes), len(bins) - 1)
 
 
@@ -102,13 +107,9 @@ def _mixture(
     return lower, position - lower
 
 
-def _means(
-    counts: FloatArray,
-    every: FloatArray,
-    sums: FloatArray,
-    nodes: FloatArray,
-) -> FloatArray:
-    """Mean pT of the classes; checks all arguments."""
+def _check(
+    counts: FloatArray, every: FloatArray, sums: FloatArray, nodes: FloatArray
+) -> None:
     if counts.shape != (*every.shape, len(RATIO) - 1) or sums.shape != every.shape:
         msg = (
             f"ratio, generated and ratio_pt have shapes {counts.shape}, {every.shape} "
@@ -119,21 +120,23 @@ def _means(
     if not (nodes > 0).all():
         msg = f"the generated pT {nodes.min():g} GeV of a node is not positive"
         raise TemplateError(msg)
-    matched = counts.sum(axis=-1)
-    empty = ~((every > 0) & (matched > 0))
+    known = every > 0
+    empty = ~known.any(axis=-1)
     if empty.any():
-        where = np.argwhere(empty)[0]
         msg = (
-            f"the response has no positive sum of weights in class {where[-2]} of eta "
-            f"and {where[-1]} of pT; the sample needs more events there"
+            f"the response has no leptons in class {np.argwhere(empty)[0, -1]} of "
+            "|eta|; the sample needs more events"
         )
         raise TemplateError(msg)
-    means = sums / every
-    if not (np.diff(means, axis=-1) > 0).all():
-        where = np.argwhere(~(np.diff(means, axis=-1) > 0))[0]
+    mean = sums / np.where(known, every, 1.0)
+    # The highest mean so far, which classes without leptons leave as it is.
+    highest = np.maximum.accumulate(np.where(known, mean, 0.0), axis=-1)
+    before = np.pad(highest, [(0, 0)] * (highest.ndim - 1) + [(1, 0)])[..., :-1]
+    wrong = known & ~(mean > before)
+    if wrong.any():
+        eta, pt = np.argwhere(wrong)[0, -2:]
         msg = (
-            f"the mean pT of classes {where[-1]} and {where[-1] + 1} of pT in class "
-            f"{where[-2]} of eta do not rise; the sample needs more events there"
+            f"the mean pT of class {pt} of pT in class {eta} of |eta| is not above "
+            "that of the class before; the sample needs more events there"
         )
         raise TemplateError(msg)
-    return means

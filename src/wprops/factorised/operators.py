@@ -190,7 +190,8 @@ def _efficiencies(
     found = {NOMINAL: fit.values(pt)}
     labels = sums.labels["efficiency_varied"]
     if varied and labels:
-        moved = refit_efficiency(fit, sums.arrays["efficiency_varied"], accept=accept)
+        # Their goodness is that of the nominal fit, whose events they share.
+        moved = refit_efficiency(fit, sums.arrays["efficiency_varied"], accept=True)
         found |= dict(zip(labels, moved.values(pt), strict=True))
     return fit, found
 

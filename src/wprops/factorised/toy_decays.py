@@ -14,22 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError
-from wprops.events.toy.detector import (
-    draw_interactions,
-    photon_in_recoil,
-    recoil_activity,
-    recoil_residual,
-    respond,
-    selection_efficiency,
-)
+from wprops.events.toy.detector import draw_interactions, recoil_residual
 from wprops.events.toy.events import Particle
-from wprops.events.toy.generate import radiate
 from wprops.events.toy.sampling import sample_bosons
+from wprops.events.toy.single_muon import charged_lepton, measure_muon
 from wprops.events.toy.truth import ToyTruth
 from wprops.events.toy.yields import REFERENCE_LUMINOSITY
 from wprops.factorised.decays import Decays
 from wprops.factorised.panels import RATIO_ABSETA, RATIO_PT
-from wprops.physics.collins_soper import leptons_from_angles
 from wprops.systematics.declaration import NOMINAL
 from wprops.templates.filling import N_FOLDS
 
@@ -136,9 +128,8 @@ def simulate(
 ) -> SimulatedDecays:
     """Simulate decays of one charge as the columns that the response is summed of.
 
-    The physics is that of `wprops.events.toy.generate.generate`; what decides of
-    an event with one muon is drawn as one number, with the probability of
-    `selection_efficiency`.
+    The physics is that of `wprops.events.toy.generate.generate`; whether an event is
+    selected, mT aside, is drawn as one number.
 
     Parameters
     ----------
@@ -156,33 +147,17 @@ def simulate(
         Whether muons radiate photons.
     """
     boson = sample_bosons(truth, charge, n, rng)
-    # In the frame whose x axis is along qT.
-    momenta, _ = leptons_from_angles(
-        boson.qt, boson.y, boson.mass, boson.costheta, boson.phistar, np.zeros(n)
-    )
-    lepton = Particle(*momenta)
+    lepton = charged_lepton(boson, boson.costheta, boson.phistar)
     inside = np.flatnonzero(
         (np.abs(lepton.eta) < RATIO_ABSETA[-1]) & (lepton.pt >= RATIO_PT[0])
     )
+    qt, y, azimuth = (column[inside] for column in (boson.qt, boson.y, boson.phi))
+    pileup = draw_interactions(truth.detector, len(inside), rng)
+    residual = np.stack(recoil_residual(truth.detector, qt, y, pileup, rng))
     lepton_in = Particle(*(column[inside] for column in lepton))
-    muon = radiate(lepton_in, truth.background, rng) if fsr else lepton_in
-    lab = muon._replace(phi=muon.phi + boson.phi[inside])
-    charges = np.full(len(inside), charge)
-    reco_pt = respond(truth.detector, lab, charges, rng)
-    interactions = draw_interactions(truth.detector, len(inside), rng)
-    qt = boson.qt[inside]
-    residual = np.stack(
-        recoil_residual(truth.detector, qt, boson.y[inside], interactions, rng)
-    )
-    if fsr and truth.detector.recoil_photon:
-        photon = photon_in_recoil(truth.detector, lepton_in, muon)
-        residual -= photon * np.stack([np.cos(muon.phi), np.sin(muon.phi)])
-    hadron = residual[0] + qt, residual[1]
-    activity = recoil_activity(truth.detector, hadron, muon.phi)
-    probability = selection_efficiency(
-        truth.detector, reco_pt, muon.eta, charges, activity
-    )
-    found = reco_pt > truth.detector.muon_pt
+    muon = measure_muon(truth, charge, qt, azimuth, lepton_in, residual, rng, fsr=fsr)
+    passes = rng.random(len(inside)) < muon.efficiency
+    found = muon.pt > truth.detector.muon_pt
     decays = Decays(
         charge=np.full(n, charge),
         qt=boson.qt,
@@ -196,11 +171,11 @@ def simulate(
         ratios=((NOMINAL,), np.ones((n, 1))),
         fold=np.arange(n) % N_FOLDS,
         reco=inside[found],
-        reco_pt={NOMINAL: reco_pt[found]},
+        reco_pt={NOMINAL: muon.pt[found]},
         reco_eta=muon.eta[found],
-        residual={NOMINAL: np.ascontiguousarray(residual[:, found])},
-        passes=(rng.random(len(inside)) < probability)[found],
+        residual={NOMINAL: np.ascontiguousarray(muon.residual[:, found])},
+        passes=passes[found],
         selected_weight={NOMINAL: np.full(found.sum(), weight)},
-        pileup=interactions[found],
+        pileup=pileup[found],
     )
     return SimulatedDecays(decays, muon.phi[found])

@@ -14,6 +14,7 @@ from wprops.axes import COMPONENTS, EVEN_COMPONENTS, Binning
 from wprops.channels import Truth
 from wprops.datasets import BosonPole, Dataset
 from wprops.events.samples import Sample
+from wprops.events.toy.single_muon import recoil_mt
 from wprops.events.toy.truth import ToyTruth, coefficients
 from wprops.factorised.build_response import build_response
 from wprops.factorised.panels import Panels
@@ -23,7 +24,6 @@ from wprops.factorised.sums import fill as fill_response
 from wprops.factorised.toy_decays import Chunk, SimulatedDecays, ToyEnsemble
 from wprops.physics.breit_wigner import mass_weight
 from wprops.physics.collins_soper import BosonDecay
-from wprops.physics.kinematics import transverse_mass
 from wprops.physics.moments import helicity_weights
 from wprops.selection.regions import HIGH_MT
 from wprops.store import TemplateSet
@@ -169,10 +169,8 @@ def _selected(
         ],
         binning.shape,
     )
-    along, across = decays.residual[NOMINAL][:, passing]
-    x = decays.qt[decays.reco[passing]] + along - pt * np.cos(phi)
-    y = across - pt * np.sin(phi)
-    mt = transverse_mass(pt, phi, np.hypot(x, y), np.arctan2(y, x))
+    qt, residual = decays.qt[decays.reco[passing]], decays.residual[NOMINAL][:, passing]
+    mt = recoil_mt(qt, residual, pt, phi)
     assert HIGH_MT.low is not None
     selected = (muon_bin >= 0) & (mt >= HIGH_MT.low)
     return passing[selected], muon_bin[selected]

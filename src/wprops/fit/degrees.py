@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError
-from wprops.fit.ansatz import LAM_TUNG, Ansatz, Degrees, build_span
+from wprops.fit.ansatz import LAM_TUNG, Ansatz, Degrees, build_span, lowest_degrees
 from wprops.fit.parameters import Parameters
-from wprops.fit.regularisation import step
+from wprops.fit.regularisation import estimate, generated_strengths, step
 from wprops.fit.smoothing import Comparison
 from wprops.store import TemplateSet
 
@@ -21,10 +21,12 @@ def compare_degrees(
     templates: TemplateSet,
     parameters: Parameters,
     ansatz: Ansatz,
-    result: tuple[Array, Array],
-    point: Array,
+    values: Array,
+    covariance: Array,
 ) -> tuple[Comparison, ...]:
-    """Test whether one degree more, in qT or in |Y|, describes the result better.
+    """Test whether one degree more, in qT or in |Y|, describes a result better.
+
+    Derivatives are taken at the fit of the smaller ansatz.
 
     Parameters
     ----------
@@ -32,38 +34,55 @@ def compare_degrees(
         What was fitted.
     ansatz : Ansatz
         The smaller ansatz of each comparison.
-    result : tuple of ndarray
-        Values (n_par,) and covariance of the fit.
-    point : ndarray, shape (n_par,)
-        Where derivatives are taken, and cross sections weight averages.
+    values, covariance : ndarray, shapes (n_par,), (n_par, n_par)
+        Result of the fit.
 
     Returns
     -------
     tuple of Comparison
         Quantity by quantity, as far as there are bins for another polynomial.
+
+    Raises
+    ------
+    ConfigError, FitError
+        As `wprops.fit.ansatz.build_span` and `wprops.fit.regularisation.estimate`.
     """
-    chi2 = partial(_chi2, templates, parameters, result, point)
-    small, ndf = chi2(ansatz)
+    span = build_span(templates, parameters, ansatz, values)
+    start = generated_strengths(parameters, values)
+    small = estimate(span, values, covariance, start=start)
+    n_small = len(small.departures.z)
     comparisons = []
     for what, larger in _neighbours(ansatz):
         try:
-            large, ndf_large = chi2(larger)
+            span = build_span(templates, parameters, larger, values)
         except ConfigError:  # no more polynomials than bins
             continue
-        if 0 < ndf_large < ndf:
-            comparisons.append(
-                Comparison(what, ndf - ndf_large, small, large, ndf_large)
+        large = step(span, values, covariance, small.values, np.inf).departures
+        comparisons.append(
+            Comparison(
+                what,
+                n_small - len(large.z),
+                small.departures.chi2,
+                large.chi2,
+                len(large.z),
             )
+        )
     return tuple(comparisons)
+
+
+def lowest_ansatz(ansatz: Ansatz) -> Ansatz:
+    """Return the ansatz of the same quantities with one polynomial each."""
+    lowest = {name: lowest_degrees(name) for name in ansatz.degrees}
+    return replace(ansatz, degrees=lowest)
 
 
 def find_degrees(
     templates: TemplateSet,
     parameters: Parameters,
-    result: tuple[Array, Array],
     start: Ansatz,
+    values: Array,
+    covariance: Array,
     *,
-    point: Array,
     level: float = 0.01,
 ) -> tuple[Ansatz, tuple[Comparison, ...]]:
     """Raise degrees one by one while an F-test finds that significant.
@@ -73,12 +92,13 @@ def find_degrees(
 
     Parameters
     ----------
-    templates, parameters, result, point
+    templates, parameters, values, covariance
         As for `compare_degrees`.
     start : Ansatz
         The smallest ansatz to consider.
     level : float
-        Probability to add one degree too many in a step.
+        Probability to add one degree too many in a step. A degree that helps only
+        together with another one is not found.
 
     Returns
     -------
@@ -89,7 +109,7 @@ def find_degrees(
     """
     ansatz, steps = start, list[Comparison]()
     while True:
-        tried = compare_degrees(templates, parameters, ansatz, result, point)
+        tried = compare_degrees(templates, parameters, ansatz, values, covariance)
         best = min(tried, key=lambda c: c.p_value, default=None)
         if best is None or best.p_value > level / len(tried):
             return ansatz, tuple(steps)
@@ -112,17 +132,3 @@ def _neighbours(ansatz: Ansatz) -> list[tuple[str, Ansatz]]:
         if not (ansatz.lam_tung and name == LAM_TUNG[1])
         for which, what in (("qt", "qT"), ("absy", "|Y|"))
     ]
-
-
-def _chi2(
-    templates: TemplateSet,
-    parameters: Parameters,
-    result: tuple[Array, Array],
-    point: Array,
-    ansatz: Ansatz,
-) -> tuple[float, int]:
-    """χ² of an ansatz with derivatives at a point, and degrees of freedom."""
-    values, covariance = result
-    span = build_span(templates, parameters, ansatz, point)
-    found = step(span, values, covariance, point, np.inf).departures
-    return found.chi2, len(found.z)

@@ -27,10 +27,9 @@ from wprops.fit.corrected_score import (
     gate_level,
     require_information,
     response,
-    sandwich,
     spectrum,
 )
-from wprops.fit.covariance import describe_direction
+from wprops.fit.covariance import describe_direction, factorise
 from wprops.fit.likelihood import Likelihood, LikelihoodPoint
 from wprops.fit.model import Model
 from wprops.fit.score import Solution, solve_score
@@ -189,7 +188,7 @@ def assess(
     lost = find_lost(directions, model)
     slopes = np.ones(len(free))
     slopes[free] = np.diag(response(fisher[where], floor[where]))
-    if lost.any() or sandwich(fisher[where], floor[where]) is None:
+    if lost.any() or factorise((fisher - floor)[where]) is None:
         verdict: Verdict = "undetermined"
     else:
         verdict = "sound" if (eigenvalues >= SOUND).all() else "limited"

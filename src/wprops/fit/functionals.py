@@ -60,18 +60,22 @@ def variances(gradient: Array, covariance: Array) -> Array:
     return np.einsum("ni,ni->n", gradient @ covariance, gradient)
 
 
-def slopes_of(gradient: Array, response: Array) -> Array:
-    """Response of numbers when the truth moves along their gradients, shape (n,).
+def slopes_of(gradient: Array, inverse: Array, floor: Array) -> Array:
+    """Response of numbers when the truth moves along their profiles, shape (n,).
 
-    0 for numbers that depend on no fitted parameter.
+    The profile is the direction in which the data constrain a number least, H⁻¹a: its
+    own direction together with all that can make up for it. The response is the mean of
+    1 − 1/λ over the directions of (H, M), weighted with their shares of the variance.
+    It is 1 for numbers that depend on no fitted parameter.
 
     Parameters
     ----------
     gradient : ndarray, shape (n, n_free)
         Gradients a in the rows.
-    response : ndarray, shape (n_free, n_free)
-        K; the slope of a number is aᵀKa/aᵀa.
+    inverse, floor : ndarray, shape (n_free, n_free)
+        (H + Λ)⁻¹ and M.
     """
-    squares = (gradient**2).sum(axis=1)
-    moved = variances(gradient, response)
-    return np.divide(moved, squares, out=np.zeros_like(squares), where=squares > 0)
+    variance = variances(gradient, inverse)
+    noise = variances(gradient @ inverse, floor)
+    share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 0)
+    return np.asarray(1 - share)

@@ -21,7 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError
-from wprops.fit.corrected_score import Spectrum, gate_level, response, spectrum
+from wprops.fit.corrected_score import (
+    Spectrum,
+    gate_level,
+    require_information,
+    spectrum,
+)
 from wprops.fit.finite_mc import SOUND, Verdict
 from wprops.fit.functionals import Functionals, slopes_of, variances
 from wprops.fit.score import Solution
@@ -37,7 +42,7 @@ SHARE = 0.05
 WEAK = 2.0
 #: Largest change of a value [errors] and of an error [relative] when a declared prior
 #: gets twice as wide.
-STABLE = 0.1, 0.05
+STABLE = 0.05, 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +59,9 @@ class Gate:
     eigenvalues : ndarray, shape (n,)
         Information over noise of the weakest direction that matters.
     slopes : ndarray, shape (n,)
-        Response of the fit without correction when the truth moves along the gradient
-        of the number: for a strength the diagonal of K = 1 − (H + Λ)⁻¹M.
+        Response of the fit without correction when the truth moves along the profile
+        of the number, see `wprops.fit.functionals.slopes_of`. The response when one
+        parameter moves alone is in `wprops.fit.finite_mc.FiniteMC.slopes`.
     weak : ndarray, shape (n,)
         Share of the variance from directions with more noise than information, λ < 2;
         of the naive variance where there is no corrected one.
@@ -158,7 +164,7 @@ def judge(
     matrices = fits if solution is None else solution
     directions = spectrum(matrices.fisher[where], matrices.floor[where])
     eigenvalues, weak = _weakest(gradient, directions, is_corrected=bool(solution))
-    K = response(fits.fisher[where], fits.floor[where])
+    inverse = require_information(fits.fisher[where]).inverse()
     results = dict(fits.results)
     if solution is not None:
         results[METHODS[2]] = solution.values, solution.covariance
@@ -179,7 +185,7 @@ def judge(
             for row in zip(eigenvalues, *changes, strict=True)
         ),
         eigenvalues=eigenvalues,
-        slopes=slopes_of(gradient, K),
+        slopes=slopes_of(gradient, inverse, fits.floor[where]),
         weak=weak,
         needed=needed,
         values=values[:, measured],
@@ -194,6 +200,8 @@ def _weakest(
     gradient: Array, directions: Spectrum, *, is_corrected: bool
 ) -> tuple[Array, Array]:
     """λ of the weakest direction that matters, and the share of λ < 2."""
+    if not gradient.size:
+        return np.empty(0), np.empty(0)
     shares = (gradient @ directions.directions) ** 2
     if is_corrected:
         shares /= (1 - 1 / directions.eigenvalues) ** 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.fit.corrected_score import require_information, response, sandwich
+from wprops.fit.corrected_score import require_information, sandwich
 from wprops.fit.covariance import factorise
 from wprops.fit.functionals import Functionals, slopes_of, variances
 from wprops.fit.likelihood import LikelihoodPoint
@@ -140,4 +140,4 @@ def _errors_and_slopes(
     naive, lite, corrected = (
         np.sqrt(variances(gradient, c)) for c in (*covariances, solved.covariance)
     )
-    return naive, lite, corrected, slopes_of(gradient, response(fisher, floor))
+    return naive, lite, corrected, slopes_of(gradient, covariances[1], floor)

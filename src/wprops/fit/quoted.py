@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wprops.fit.covariance import factorise
 from wprops.fit.finite_mc import FiniteMC, assess, correct
 from wprops.fit.functionals import functionals
 from wprops.fit.gate import (
@@ -134,16 +135,23 @@ def _corrected(
 def _side_by_side(
     likelihood: Likelihood, minimum: Minimum, barlow_beeston: bool
 ) -> dict[str, tuple[Array, Array]]:
-    """Naive and Barlow-Beeston fit, the minimum for the one that it is."""
-    names = likelihood.model.parameters.names
+    """Naive and Barlow-Beeston fit, the minimum for the one that it is.
+
+    Errors are those of the exact Hessian; a fit is missing where it has no minimum.
+    """
+    free, names = minimum.free, likelihood.model.parameters.names
     results = {METHODS[barlow_beeston]: (minimum.values, minimum.covariance(names))}
     other = solve_score(
         likelihood,
         minimum.values,
-        free=minimum.free,
+        free=free,
         barlow_beeston=not barlow_beeston,
         corrected=False,
     )
     if other is not None:
-        results[METHODS[not barlow_beeston]] = other.values, other.covariance
+        hessian = factorise(other.point.hessian()[np.ix_(free, free)])
+        if hessian is not None:
+            covariance = np.zeros_like(other.covariance)
+            covariance[np.ix_(free, free)] = hessian.inverse()
+            results[METHODS[not barlow_beeston]] = other.values, covariance
     return results

@@ -14,17 +14,19 @@ from wprops.channels import Generated
 from wprops.errors import TemplateError
 from wprops.fit.ansatz import SIGMA, Ansatz, Span, build_span, default_ansatz
 from wprops.fit.blinding import require_revealed
-from wprops.fit.degrees import compare_degrees
+from wprops.fit.degrees import compare_degrees, find_degrees, lowest_ansatz
 from wprops.fit.derived import MASS, Derived, Quantity, derive, quantities
 from wprops.fit.model import build_model
 from wprops.fit.parameters import Parameters
+from wprops.fit.penalised import correct_regularised, fit_regularised
 from wprops.fit.positivity import Positivity, check_positivity
 from wprops.fit.preparation import measured
-from wprops.fit.regularisation import Estimate, estimate, fit_regularised
+from wprops.fit.regularisation import Estimate, estimate, generated_strengths
 from wprops.fit.regularised import Quality, Regularised, Source
 from wprops.fit.results import FitResult, GoodnessOfFit
-from wprops.fit.run import template_digest
+from wprops.fit.run import likelihood_at, template_digest
 from wprops.fit.smoothing import Departures, l_curve, scatter
+from wprops.fit.template_noise import mass_derivatives
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import MASS_STEP
 
@@ -38,6 +40,7 @@ def regularise(
     ansatz: Ansatz | None = None,
     strength: float = np.inf,
     simultaneous: bool = False,
+    search: bool = False,
 ) -> Regularised:
     """Regularise the result of a fit.
 
@@ -52,9 +55,12 @@ def regularise(
     strength : float
         τ: departures are expected to scatter by 1/√τ. Infinity allows none.
     simultaneous : bool
-        Whether to fit again, with a penalty in the likelihood. Else the result is
-        smoothed, corrected for the finite simulation where that was possible: what
-        draws a naive fit to the generated values stays in a smoothed one.
+        Whether to fit again, with a penalty in the likelihood, instead of smoothing
+        the result. Either is corrected for the finite simulation where that is
+        possible: what draws a naive fit to the generated values stays in a smooth one.
+    search : bool
+        Whether to find the degrees by F-tests, from the lowest of the quantities of
+        the ansatz on; see `wprops.fit.degrees.find_degrees`.
 
     Raises
     ------
@@ -72,28 +78,32 @@ def regularise(
         )
         raise TemplateError(msg)
     ansatz = default_ansatz(templates) if ansatz is None else ansatz
-    free, source = _unregularised(result, corrected=not simultaneous)
+    free, free_source = _unregularised(result)
+    if search:
+        first = lowest_ansatz(ansatz)
+        ansatz, _ = find_degrees(templates, result.parameters, first, *free)
     span = build_span(templates, result.parameters, ansatz, free[0])
-    start = _start(result)
-    found = estimate(span, *free, strength=strength, start=start)
-    penalty = (
-        0.0 if np.isinf(strength) else strength * found.departures.roughness(strength)
-    )
-    if simultaneous:
-        found, penalty = _penalised(templates, result, span, strength, found)
+    start = generated_strengths(result.parameters, free[0])
     hard = estimate(span, *free, start=start)
+    found: Estimate = estimate(span, *free, strength=strength, start=start)
+    source = free_source
+    if simultaneous:
+        found, source = _penalised(templates, result, span, strength, found.values)
     parameters = result.parameters
-    numbers = _cells(quantities(templates, parameters))
+    derived = quantities(templates, parameters)
+    numbers = _cells(derived)
     responses = responses_to_truth(numbers, parameters, found)
     n_smooth = len(span.labels) + sum(
         len(q.labels) for name, q in numbers.items() if name not in span.quantities
     )
     truth, true_values = _truth(templates, parameters, numbers)
-    expected = estimate(span, true_values, free[1], strength=strength).values
+    left = span.complement @ span.numbers(found.values)
     regular = found.values, found.covariance
     return Regularised(
         kind="simultaneous" if simultaneous else "post-fit",
         source=source,
+        free_source=free_source,
+        verdict=result.finite_mc.verdict,
         strength=None if np.isinf(strength) else strength,
         degrees=dict(ansatz.degrees),
         lam_tung=ansatz.lam_tung,
@@ -104,7 +114,10 @@ def regularise(
         free=derive(templates, parameters, *free),
         derived=derive(templates, parameters, *regular),
         quality=_quality(
-            quantities(templates, parameters), found, responses, expected, true_values
+            derived,
+            found,
+            responses,
+            (true_values, true_values + found.bias(span, true_values)),
         ),
         truth=truth,
         factors=_factors(span, found),
@@ -112,9 +125,9 @@ def regularise(
         n_smooth=n_smooth,
         n_effective=float(sum(r.sum() for r in responses.values())),
         n_numbers=sum(len(q.labels) for q in numbers.values()),
-        penalty=penalty,
+        penalty=0.0 if np.isinf(strength) else float(strength * left @ left),
         scatter=scatter(hard.departures),
-        comparisons=compare_degrees(templates, parameters, ansatz, free, hard.values),
+        comparisons=compare_degrees(templates, parameters, ansatz, *free),
         curve=l_curve(hard.departures, n_smooth),
         positivity_free=_positivity(numbers, *free),
         positivity=_positivity(numbers, *regular),
@@ -122,21 +135,12 @@ def regularise(
     )
 
 
-def _unregularised(
-    result: FitResult, *, corrected: bool
-) -> tuple[tuple[Array, Array], Source]:
-    """Values and covariance to be smoothed."""
+def _unregularised(result: FitResult) -> tuple[tuple[Array, Array], Source]:
+    """Values and covariance without regularisation, corrected where possible."""
     finite = result.finite_mc
-    if corrected and finite.values is not None and finite.covariance is not None:
+    if finite.values is not None and finite.covariance is not None:
         return (finite.values, finite.covariance), "corrected"
     return (result.values, result.covariance), "fit"
-
-
-def _start(result: FitResult) -> Array:
-    """Begin at generated strengths, whose ratios are tame, and fitted nuisances."""
-    start, n_poi = result.values.copy(), result.parameters.n_poi
-    start[:n_poi] = result.parameters.start[:n_poi]
-    return start
 
 
 def _penalised(
@@ -144,37 +148,41 @@ def _penalised(
     result: FitResult,
     span: Span,
     strength: float,
-    post_fit: Estimate,
-) -> tuple[Estimate, float]:
-    """Fit the data of a result again, with a penalty."""
+    start: Array,
+) -> tuple[Estimate, Source]:
+    """Fit the data of a result again, with a penalty; corrected where possible."""
     model = build_model(templates, channels=tuple(result.postfit))
     options = result.provenance["fit"]
     counts, centre, external = measured(
         templates, model, options["data"], options["seed"] or 0
     )
+    given = {"centre": centre, "external": external}
+    with_noise = options["barlow_beeston"]
     fit = fit_regularised(
         model,
         counts,
         span,
         strength,
-        start=post_fit.values,
-        external=external,
-        centre=centre,
+        start=start,
         fixed=options["frozen"],
-        barlow_beeston=options["barlow_beeston"],
+        barlow_beeston=with_noise,
+        **given,
     )
-    covariance = fit.minimum.covariance(result.names)
-    L = fit.derivatives
-    response = np.eye(len(covariance)) - strength * covariance @ (L.T @ L)
-    found = Estimate(
-        values=fit.minimum.values,
-        covariance=covariance,
-        response=response,
-        # the Hessian without the penalty, between two inverses of that with it
-        spread=response @ covariance,
-        departures=post_fit.departures,
+    values = fit.estimate.values
+    likelihood = likelihood_at(
+        model, counts, values, barlow_beeston=with_noise, **given
     )
-    return found, 2 * fit.penalty
+    corrected = correct_regularised(
+        likelihood,
+        span,
+        strength,
+        values,
+        free=fit.minimum.free,
+        derivatives=mass_derivatives(templates, model),
+    )
+    if corrected is None:
+        return fit.estimate, "fit"
+    return corrected, "corrected"
 
 
 def _goodness(departures: Departures) -> GoodnessOfFit:
@@ -254,13 +262,14 @@ def _quality(
     derived: Mapping[str, Quantity],
     found: Estimate,
     responses: Mapping[str, Array],
-    expected: Array,
-    truth: Array,
+    truth: tuple[Array, Array],
 ) -> dict[str, Quality]:
+    """Judge all numbers, with parameters in truth and what is expected of them."""
+    true, expected = truth
     return {
         name: Quality(
             spread=quantity.measure(found.values, found.spread).errors,
-            bias=quantity.function(expected) - quantity.function(truth),
+            bias=quantity.function(expected) - quantity.function(true),
             response=responses.get(name, np.empty(0)),
         )
         for name, quantity in derived.items()

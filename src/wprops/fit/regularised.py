@@ -72,8 +72,11 @@ class Regularised:
     ----------
     kind : {"post-fit", "simultaneous"}
         Whether the result of a fit was smoothed, or the likelihood had a penalty.
-    source : {"fit", "corrected"}
-        Unregularised result: that of the fit, or corrected for the finite simulation.
+    source, free_source : {"fit", "corrected"}
+        Whether the regularised and the unregularised result are corrected for the
+        finite simulation.
+    verdict : str
+        On the finite simulation of the unregularised fit.
     strength : float, optional
         τ; None for the smooth functions themselves.
     degrees : dict of str to Degrees
@@ -116,6 +119,8 @@ class Regularised:
 
     kind: Kind
     source: Source
+    free_source: Source
+    verdict: str
     strength: float | None
     degrees: dict[str, Degrees]
     lam_tung: bool
@@ -210,11 +215,21 @@ def _read(file: h5py.File) -> Regularised:
 
 def _lines(result: Regularised) -> Iterator[str]:
     strength = "∞" if result.strength is None else f"{result.strength:g}"
-    source = {"fit": "the fit", "corrected": "the fit corrected for finite simulation"}
     yield (
-        f"{result.kind} regularisation of {source[result.source]}, strength {strength}"
+        f"{result.kind} regularisation, strength {strength}"
         f"{', A0 = A2' if result.lam_tung else ''}"
     )
+    yield f"finite simulation: {result.verdict} without regularisation"
+    known = {"fit": "not corrected for it", "corrected": "corrected for it"}
+    yield (
+        f"  regularised result {known[result.source]}, unregularised "
+        f"{known[result.free_source]}"
+    )
+    if result.free_source == "fit":
+        yield (
+            "  χ², tests and L-curve take the errors of the fit as they are: too small "
+            "where the simulation is"
+        )
     degrees = (f"{n} qT^{qt} |Y|^{y}" for n, (qt, y) in result.degrees.items())
     yield f"highest powers: {', '.join(degrees)}"
     yield (
@@ -246,8 +261,8 @@ def _degree_lines(result: Regularised) -> Iterator[str]:
     wanted = [c for c in result.comparisons if c.p_value < LEVEL]
     yield f"{len(wanted)} of {len(result.comparisons)} tests ask for one degree more"
     yield from (
-        f"  {c.what}: F = {c.statistic:.2f}, p = {c.p_value:.1e} "
-        f"(of Δχ² {c.p_chi2:.1e})"
+        f"  {c.what}: F = {c.statistic:.2f}, p = {c.p_f:.1e}; "
+        f"Δχ² = {c.chi2_small - c.chi2_large:.1f}, p = {c.p_chi2:.1e}"
         for c in wanted
     )
 
@@ -286,8 +301,8 @@ def _table(result: Regularised) -> Iterator[str]:
             f"{np.median(quality.spread):>10.3g}{bias.max():>12.2g}"
             f"{(bias / errors[1][known]).max():>11.2g}{response:>10}{unit}"
         )
-    where = {"truth": "the truth of the pseudo-data", "generated": "generated values"}
-    yield f"bias: expected if {where[result.truth]} are true"
+    where = {"truth": "truth of the pseudo-data", "generated": "generated values"}
+    yield f"bias: what is expected for the {where[result.truth]}"
     if "m_W" in result.derived:
         for kind, found in (("without", result.free), ("with", result.derived)):
             mass = found["m_W"]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.fit.corrected_score import sandwich
+from wprops.fit.covariance import factorise
 from wprops.fit.likelihood import Likelihood, LikelihoodPoint
 from wprops.fit.template_noise import Derivatives, noise_floor
 
@@ -135,15 +136,33 @@ def solve_score(
         fisher, weight = point.fisher(), point.terms.information
         if corrected:
             floor, score = noise_floor(model, values, weight, derivatives)
-        solved = sandwich(fisher[where], floor[where])
-        if solved is None:
+        expected = factorise((fisher - floor)[where])
+        if expected is None:
             return None
         root = (score - point.gradient())[free]
-        step = solved.inverse @ root
+        # where errors of strengths and nuisance parameters are large together, steps
+        # with expected second derivatives zigzag (see wprops.fit.minimise)
+        exact = factorise((point.hessian() - floor)[where])
+        step = (expected if exact is None else exact).solve(root)
         values = values.copy()
         values[free] += step
         if 0.5 * abs(root @ step) < _TOLERANCE:
-            inverse, covariance = np.zeros_like(fisher), np.zeros_like(fisher)
-            inverse[where], covariance[where] = solved
-            return Solution(current, point, values, covariance, inverse, fisher, floor)
+            return _solution(current, point, values, free, fisher, floor)
     return None
+
+
+def _solution(
+    likelihood: Likelihood,
+    point: LikelihoodPoint,
+    values: Array,
+    free: Mask,
+    fisher: Array,
+    floor: Array,
+) -> Solution | None:
+    where = np.ix_(free, free)
+    solved = sandwich(fisher[where], floor[where])
+    if solved is None:
+        return None
+    inverse, covariance = np.zeros_like(fisher), np.zeros_like(fisher)
+    inverse[where], covariance[where] = solved
+    return Solution(likelihood, point, values, covariance, inverse, fisher, floor)

@@ -240,6 +240,14 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
+        """The larger of both probabilities.
+
+        That of F alone is small wherever χ² is, as in a fit to expected data.
+        """
+        return max(self.p_f, self.p_chi2)
+
+    @property
+    def p_f(self) -> float:
         """Probability of a larger F if the smaller ansatz is true.
 
         With (``n_more``, ``ndf_large``) degrees of freedom.
@@ -248,6 +256,6 @@ class Comparison:
 
     @property
     def p_chi2(self) -> float:
-        """The same of the difference in χ², for errors that are known."""
+        """Probability of a larger difference in χ², for errors that are known."""
         gain = self.chi2_small - self.chi2_large
         return float(chi2.sf(gain, self.n_more))

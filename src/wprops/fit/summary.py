@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from wprops.fit.finite_mc import Verdict
+from wprops.fit.gate import METHODS
 from wprops.fit.impacts import PARTS, signed_root
 
 if TYPE_CHECKING:
     from wprops.fit.finite_mc import FiniteMC
+    from wprops.fit.gate import Gate
     from wprops.fit.results import FitResult
 
 #: How far below the minimum a scan may fall by the precision of fits.
 DEEPER = 1e-4
 _N_GROUPS = 8
+_N_WEAKEST = 3
 
 
 def summary_lines(result: FitResult) -> Iterator[str]:
@@ -40,6 +45,7 @@ def summary_lines(result: FitResult) -> Iterator[str]:
     if "m_W" in result.derived:
         mass = result.derived["m_W"]
         yield f"m_W = {mass.values[0]:.4f} ± {mass.errors[0]:.4f} GeV"
+        yield from _quoted_mass(result)
     yield from _profile_lines(result)
     yield from _nuisance_lines(result)
     yield from _map_lines(result)
@@ -53,6 +59,21 @@ def summary_lines(result: FitResult) -> Iterator[str]:
         )
     if result.inactive:
         yield f"without a process in this fit: {', '.join(result.inactive)}"
+
+
+def _quoted_mass(result: FitResult) -> Iterator[str]:
+    """Say what to quote for the mass, corrected for the finite simulation."""
+    if "m_W" not in result.gate.names or result.is_blind:
+        return
+    verdict = result.gate.verdicts[result.gate.index("m_W")]
+    if verdict == "undetermined" or result.corrected is None:
+        yield "  not to be quoted: undetermined by this simulation, see below"
+    else:
+        mass = result.corrected["m_W"]
+        yield (
+            f"  to quote: {mass.values[0]:.4f} ± {mass.errors[0]:.4f} GeV, corrected "
+            f"for the finite simulation ({verdict})"
+        )
 
 
 def _nuisance_lines(result: FitResult) -> Iterator[str]:
@@ -164,7 +185,79 @@ def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:
         f"templates, {finite.pull_rms_barlow_beeston[:n_poi].max():.2f} with "
         "Barlow-Beeston, which does not see the pull to the generated values"
     )
+    yield f"  {scope(result)}"
+    for n_folds, ratio in finite.fold_ratios:
+        yield f"  noise floor of {n_folds:.0f} folds: {ratio:.3f} times the stored one"
     if finite.needed is not None:
         yield f"  sound with {finite.needed:.1f} times the simulation"
     for direction in finite.lost:
         yield f"  undetermined: {direction}"
+    yield from _gate_lines(result.gate, is_blind=result.is_blind)
+
+
+def scope(result: FitResult) -> str:
+    """Say of which parameters the noise is counted."""
+    counted = result.finite_mc.counted
+    free = set(result.names[result.parameters.n_poi :]) - set(result.frozen)
+    others = len(free - set(counted))
+    return (
+        f"noise counted in the strengths{' and ' if counted else ''}"
+        f"{', '.join(counted)}; that of the derivatives in {others} other nuisance "
+        "parameters is not known and counts as zero"
+    )
+
+
+def verdict_counts(gate: Gate) -> str:
+    """Count the verdicts, such as "3 sound, 1 limited"."""
+    counted = Counter(gate.verdicts)
+    return ", ".join(f"{n} {v}" for v in get_args(Verdict) if (n := counted[v]))
+
+
+def _gate_lines(gate: Gate, *, is_blind: bool) -> Iterator[str]:
+    if not gate.names:
+        return
+    yield f"quoted numbers: {verdict_counts(gate)}"
+    if gate.prior is not None:
+        yield (
+            f"  corrected with a declared prior of {gate.prior:g} on cross sections "
+            "(relative) and A_i at the generated values; what moves when it is twice "
+            "as wide is undetermined"
+        )
+    # all derived numbers that stand alone, and the weakest of the others
+    alone = [i for i, name in enumerate(gate.names) if "/" not in name]
+    weakest = [i for i in np.argsort(gate.slopes).tolist() if i not in alone]
+    for index in (*alone, *weakest[:_N_WEAKEST]):
+        yield from quoted_lines(gate, index, is_blind=is_blind)
+
+
+def quoted_lines(gate: Gate, index: int, *, is_blind: bool) -> Iterator[str]:
+    """Yield the three fits of one quoted number, and what limits the corrected one."""
+    unit = gate.units[index]
+    yield (
+        f"  {gate.names[index]} [{unit}]: {gate.verdicts[index]}, slope "
+        f"{gate.slopes[index]:.2f}, λ {gate.eigenvalues[index]:.2f}, "
+        f"{gate.weak[index]:.0%} of the variance from λ < 2"
+        f"{_need(gate.needed[index])}"
+    )
+    results = [
+        f"{method} {'' if is_blind else f'{value:.5g} '}± {error:.3g}"
+        for method, value, error in zip(
+            METHODS, gate.values[:, index], gate.errors[:, index], strict=True
+        )
+        if np.isfinite(error)
+    ]
+    yield f"    {'; '.join(results)}"
+    if np.isfinite(gate.parts[:, index]).all():
+        parts = signed_root(gate.parts[:, index])
+        yield (
+            f"    of it data {parts[0]:.3g}, simulation {parts[1]:.3g}, constraints "
+            f"{parts[2]:.3g}"
+        )
+
+
+def _need(factor: float) -> str:
+    if factor == 1:
+        return ""
+    if np.isinf(factor):
+        return ", noise alone"
+    return f", needs MC × {factor:.1f}"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-_MAX_ITERATIONS = 500
 #: Range of the damping, in units of the diagonal of the information.
 _LEAST_DAMPING, _MOST_DAMPING = 1e-9, 1e9
 #: Squared distance to the solution, in standard deviations, of a finished fit.
@@ -26,6 +25,8 @@ def minimise_rows(
     objective: Callable[[Rows, Array], Array],
     normal: Callable[[Rows, Array], tuple[Array, Array]],
     begin: Array,
+    *,
+    max_iterations: int = 500,
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Find the parameters of each row with the smallest objective.
 
@@ -41,6 +42,8 @@ def minimise_rows(
         (n, k, k).
     begin : ndarray, shape (n_rows, k)
         Parameters to start from.
+    max_iterations : int
+        Steps after which a row that has no minimum is given up.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def minimise_rows(
     value = objective(active, begin)
     last, slope = np.zeros_like(begin), np.zeros(len(begin))
     finished = np.zeros(len(begin), dtype=bool)
-    for _ in range(_MAX_ITERATIONS):
+    for _ in range(max_iterations):
         here = parameters[active]
         gradient, information = normal(active, here)
         # The expected information may be half of the true curvature or less: the last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wprops.events.toy.detector import ISOLATED
 from wprops.events.toy.events import SAMPLES, BoolArray, Reconstructed
 from wprops.events.toy.generate import generate
 from wprops.events.toy.truth import ToyTruth
@@ -17,7 +18,7 @@ from wprops.events.toy.yields import (
 def in_signal_region(events: Reconstructed) -> BoolArray:
     """Events that pass the signal selection; NumPy only, for calibration and tests."""
     met, met_phi = events.missing_momentum()
-    identified = events.medium_id & (events.isolation <= 0.15) & (events.pt > 20.0)
+    identified = events.medium_id & (events.isolation <= ISOLATED) & (events.pt > 20.0)
     chosen = np.argmax(identified, axis=1)[:, None]
     pt = np.take_along_axis(events.pt, chosen, 1)[:, 0]
     eta = np.take_along_axis(events.eta, chosen, 1)[:, 0]

@@ -17,23 +17,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wprops.axes import EVEN_COMPONENTS
 from wprops.errors import ConfigError
-from wprops.events.toy.detector import (
-    photon_in_recoil,
-    recoil_activity,
-    respond,
-    selection_efficiency,
-)
-from wprops.events.toy.events import FloatArray, IntArray, Particle
-from wprops.events.toy.generate import radiate
+from wprops.events.toy.events import FloatArray, IntArray
 from wprops.events.toy.sampling import Bosons
+from wprops.events.toy.single_muon import charged_lepton, measure_muon, recoil_mt
 from wprops.events.toy.truth import ToyTruth
-from wprops.physics.collins_soper import leptons_from_angles
 from wprops.physics.harmonics import harmonics, unpolarised
-from wprops.physics.kinematics import transverse_mass
 
 
 class Redecays(NamedTuple):
@@ -63,7 +54,7 @@ def redecay(
     truth: ToyTruth,
     charge: int,
     bosons: Bosons,
-    residual: NDArray[np.float64],
+    residual: FloatArray,
     n_decays: int,
     rng: np.random.Generator,
     *,
@@ -109,29 +100,17 @@ def redecay(
     costheta = rng.uniform(-1.0, 1.0, len(source))
     phistar = rng.uniform(-np.pi, np.pi, len(source))
     boson = Bosons(*(column[source] for column in bosons))
-    # In the frame whose x axis is along qT.
-    momenta, _ = leptons_from_angles(
-        *(boson.qt, boson.y, boson.mass, costheta, phistar, np.zeros(len(source)))
+    lepton = charged_lepton(boson, costheta, phistar)
+    kept_residual = residual[:, source]
+    measured = measure_muon(
+        truth, charge, boson.qt, boson.phi, lepton, kept_residual, rng, fsr=fsr
     )
-    lepton = Particle(*momenta)
-    muon = radiate(lepton, truth.background, rng) if fsr else lepton
-    lab = muon._replace(phi=muon.phi + boson.phi)
-    charges = np.full(len(source), charge)
-    pt = respond(truth.detector, lab, charges, rng)
-    along, across = residual[:, source]
-    if fsr and truth.detector.recoil_photon:
-        photon = photon_in_recoil(truth.detector, lepton, muon)
-        along = along - photon * np.cos(muon.phi)
-        across = across - photon * np.sin(muon.phi)
-    hadron = boson.qt + along, across
-    activity = recoil_activity(truth.detector, hadron, muon.phi)
-    efficiency = selection_efficiency(truth.detector, pt, muon.eta, charges, activity)
-    x, y = hadron[0] - pt * np.cos(muon.phi), hadron[1] - pt * np.sin(muon.phi)
-    mt = transverse_mass(pt, muon.phi, np.hypot(x, y), np.arctan2(y, x))
-    kept = np.flatnonzero(efficiency)
+    kept = np.flatnonzero(measured.efficiency)
+    pt, eta, phi = (column[kept] for column in measured[:3])
     weight = component_weights(costheta[kept], phistar[kept])
-    weight *= efficiency[kept, None] / n_decays
-    return Redecays(source[kept], pt[kept], muon.eta[kept], mt[kept], weight)
+    weight *= measured.efficiency[kept, None] / n_decays
+    mt = recoil_mt(boson.qt[kept], measured.residual[:, kept], pt, phi)
+    return Redecays(source[kept], pt, eta, mt, weight)
 
 
 def component_weights(costheta: FloatArray, phistar: FloatArray) -> FloatArray:

@@ -1,0 +1,234 @@
+r"""Smooth coefficients and cross sections in the likelihood: a penalty on departures.
+
+The penalty τ/2 |z|² on departures z from the span of an ansatz is a declared prior:
+they scatter by 1/√τ. It enters as an external measurement of departures, zero with the
+variance 1/τ, linearised at the last solution and repeated until that does not move. The
+exact gradient of the penalty vanishes there; its second derivative lacks the curvature
+of A_i in the strengths, times the departures that are left.
+
+No valid unregularised fit is needed, and with the corrected score none that the
+simulation determines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from wprops.errors import ConfigError, FitError
+from wprops.fit.ansatz import Span
+from wprops.fit.external import External
+from wprops.fit.finite_mc import correct
+from wprops.fit.likelihood import Likelihood
+from wprops.fit.minimise import Minimum
+from wprops.fit.model import Model
+from wprops.fit.regularisation import Estimate, require_strength
+from wprops.fit.run import fit_model
+from wprops.fit.template_noise import Derivatives
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+#: Distance to the solution at which the penalty need not be linearised again [NLL].
+_DISTANCE = 1e-6
+_MAX_FITS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PenalisedFit:
+    """Minimum of a likelihood with a penalty.
+
+    Attributes
+    ----------
+    minimum : Minimum
+        Its NLL contains the penalty.
+    estimate : Estimate
+        Parameters with what the penalty does to them.
+    """
+
+    minimum: Minimum
+    estimate: Estimate
+
+
+def fit_regularised(
+    model: Model,
+    counts: Array,
+    span: Span,
+    strength: float,
+    *,
+    start: Array | None = None,
+    external: Array | None = None,
+    **options: Any,
+) -> PenalisedFit:
+    """Fit counts with a penalty on departures from smooth values.
+
+    Parameters
+    ----------
+    model : Model
+        What to fit.
+    counts : ndarray, shape (n_bins,)
+        Observed events.
+    span : Span
+        What is smooth.
+    strength : float
+        τ, finite.
+    start : ndarray, shape (n_par,), optional
+        Where to begin; the generated values when omitted.
+    external : ndarray, optional
+        Results of other external measurements; those of the model when omitted.
+    **options
+        Of `wprops.fit.run.fit_model`.
+
+    Raises
+    ------
+    ConfigError
+        If the strength is not positive and finite.
+    FitError
+        If there is no valid minimum, or the linearisation does not converge.
+    """
+    point = model.parameters.start if start is None else start
+    for _ in range(_MAX_FITS):
+        penalised, measured = with_penalty(model, span, strength, point, external)
+        minimum = fit_model(
+            penalised, counts, start=point, external=measured, **options
+        )
+        away, point = minimum.values - point, minimum.values
+        if away @ minimum.hessian @ away < _DISTANCE:
+            matrix = minimum.covariance(model.parameters.names)
+            return PenalisedFit(
+                minimum, _estimate(point, matrix, matrix, penalised, span, strength)
+            )
+    raise FitError(_unsettled(strength))
+
+
+def correct_regularised(
+    likelihood: Likelihood,
+    span: Span,
+    strength: float,
+    start: Array,
+    *,
+    free: Mask,
+    derivatives: Derivatives = (),
+) -> Estimate | None:
+    """Correct a fit with a penalty for the finite simulation.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Counts and constraints, without the penalty.
+    span, strength
+        As for `fit_regularised`.
+    start : ndarray, shape (n_par,)
+        Result of `fit_regularised`.
+    free, derivatives
+        As for `wprops.fit.finite_mc.correct`.
+
+    Returns
+    -------
+    Estimate, optional
+        None where the simulation does not determine it even so.
+
+    Raises
+    ------
+    FitError
+        If the linearisation does not converge.
+    """
+    point, model = start, likelihood.model
+    for _ in range(_MAX_FITS):
+        penalised, measured = with_penalty(
+            model, span, strength, point, likelihood.external
+        )
+        solution = correct(
+            replace(likelihood, model=penalised, external=measured),
+            point,
+            free=free,
+            derivatives=derivatives,
+        )
+        if solution is None:
+            return None
+        away, point = solution.values - point, solution.values
+        if away @ solution.fisher @ away < _DISTANCE:
+            return _estimate(
+                point, solution.covariance, solution.inverse, penalised, span, strength
+            )
+    raise FitError(_unsettled(strength))
+
+
+def with_penalty(
+    model: Model, span: Span, strength: float, point: Array, external: Array | None
+) -> tuple[Model, Array]:
+    """Add the penalty, linearised at a point.
+
+    Parameters
+    ----------
+    model : Model
+        What to fit.
+    span : Span
+        What is smooth.
+    strength : float
+        τ, finite.
+    point : ndarray, shape (n_par,)
+        Where departures and their derivatives are taken.
+    external : ndarray, optional
+        Results of external measurements; those of the model when omitted.
+
+    Returns
+    -------
+    model : Model
+        With the departures as the last external measurements.
+    external : ndarray
+        Results of all external measurements.
+
+    Raises
+    ------
+    ConfigError
+        If the strength is not positive and finite.
+    """
+    require_strength(strength)
+    if np.isinf(strength):
+        msg = (
+            "a penalty in the likelihood has a finite strength; take one of 1e8, which "
+            "allows departures of 1e-4, or regularise after the fit"
+        )
+        raise ConfigError(msg)
+    L = span.complement @ span.jacobian(point)
+    target = L @ point - span.complement @ span.numbers(point)
+    old, n = model.external, len(target)
+    joined = External(
+        combinations=np.vstack([old.combinations, L]),
+        values=np.concatenate([old.values, target]),
+        covariance=np.asarray(linalg.block_diag(old.covariance, np.eye(n) / strength)),
+        precision=np.asarray(linalg.block_diag(old.precision, np.eye(n) * strength)),
+    )
+    before = old.values if external is None else external
+    return replace(model, external=joined), np.concatenate([before, target])
+
+
+def _estimate(
+    values: Array,
+    covariance: Array,
+    inverse: Array,
+    penalised: Model,
+    span: Span,
+    strength: float,
+) -> Estimate:
+    L = penalised.external.combinations[-len(span.complement) :]
+    gain = strength * inverse @ L.T
+    return Estimate(
+        values=values,
+        covariance=covariance,
+        # without the share of a prior that fluctuates
+        spread=covariance - gain @ gain.T / strength,
+        derivatives=L,
+        gain=gain,
+    )
+
+
+def _unsettled(strength: float) -> str:
+    return (
+        f"the penalty of strength {strength:g} did not settle in {_MAX_FITS} fits; "
+        "lower it, or raise the degrees of the ansatz"
+    )
