@@ -177,7 +177,7 @@ def _expect_recoil(
     """Gaussian residuals whose width varies inside of the classes."""
     truth, absy = ensemble.truth, np.linspace(0.05, 2.35, 24)
     x, w = leggauss(12)
-    edges = panels.recoil_qt
+    edges = panels.qt
     for c, (low, high) in enumerate(pairwise(edges)):
         qt = (low + high) / 2 + (high - low) / 2 * x
         events = density(truth, charge, qt[:, None], absy).sum(axis=1)
@@ -213,23 +213,38 @@ def true_templates(
     # Decays are even in eta; six nodes of |eta| fill the classes of the kernel.
     half = (len(panels.eta) - 1) // 2
     etas = panels.eta_nodes[half:].ravel()
-    for group in np.arange(len(etas)).reshape(-1, len(RATIO_ABSETA) - 1):
-        R = np.stack(
-            [_response(ensemble, nodes.pt, eta, panels.pt) for eta in etas[group]]
-        )
-        tensor = decay_tensor(
-            panels, shape, {"r": R}, {"e": E}, {"t": ("r", "e")}, nodes=nodes
-        )["t"]
-        for i, index in enumerate(group):
-            panel, node = divmod(index, panels.n_y_nodes)
+    for group in _groups(truth, len(etas)):
+        responses = {
+            f"{i}": np.stack([_response(ensemble, nodes.pt, e, panels.pt) for e in etas[six]])
+            for i, six in enumerate(group)
+        }
+        pairs = {name: (name, "e") for name in responses}
+        tensors = decay_tensor(panels, shape, responses, {"e": E}, pairs, nodes=nodes)
+        tensor = np.concatenate([tensors.pop(name) for name in responses])
+        same = tensor.shape[0] < len(etas) and len(group) == 1
+        for i, index in enumerate(range(len(etas)) if same else np.ravel(group)):
+            panel, node = divmod(int(index), panels.n_y_nodes)
             place = half + panel, node
-            H = _sum_bosons(tensor[i], source, cells, lattice, panels, *place)
+            own = tensor[0 if same else i]
+            H = _sum_bosons(own, source, cells, lattice, panels, *place)
             for eta in (etas[index], -etas[index]):
                 muons = H * efficiency(truth, charge, panels.pt_centres, eta)
                 fine = muons.reshape(*H.shape[:2], binning.shape[1], -1).sum(axis=-1)
                 row = np.searchsorted(binning.eta, eta) - 1
                 out[:, :, row] += panels.eta_weights[place] * fine
     return out
+
+
+def _groups(truth: ToyTruth, n: int) -> list[NDArray[np.int64]]:
+    """Nodes of |eta| that share a pass of the kernel, in rows of six.
+
+    One row stands for all nodes where the response does not depend on eta.
+    """
+    n_class = len(RATIO_ABSETA) - 1
+    rows = np.arange(n).reshape(-1, n_class)
+    if not truth.detector.muon_resolution_eta:
+        return [rows[:1]]
+    return np.array_split(rows, len(rows) // 2)
 
 
 def _response(

@@ -70,7 +70,7 @@ def test_residuals_are_summed_with_the_side_of_the_muon(decays, sums, muons):
     pt = decays.reco_pt["nominal"]
     qt, y = decays.qt[decays.reco], np.abs(decays.y[decays.reco])
     used = (pt >= 20) & (pt <= 70) & (qt < 200)
-    panel = np.digitize(qt, PANELS.recoil_qt) - 1
+    panel = np.digitize(qt, PANELS.qt) - 1
     e = np.stack([muons["e_par"], muons["e_side"]])
     z = np.stack([np.ones(len(qt)), *e, *(e**2)])
     classes = {

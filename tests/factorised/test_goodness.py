@@ -29,9 +29,10 @@ def test_good_fits_are_refused_once_in_ten_thousand_however_many_there_are(n_fit
         require_fit("thing", chi2, ndf, remedy="mend it", accept=True)
 
 
-def test_fits_without_solution_are_refused_as_such():
+@pytest.mark.parametrize("accept", [False, True])
+def test_fits_without_solution_are_refused_as_such(accept):
     with pytest.raises(FitError, match=r"worst of 2, number 1.*more events"):
-        require_fit("thing", [1.0, np.nan], 5, remedy="mend it", accept=False)
+        require_fit("thing", [1.0, np.nan], 5, remedy="mend it", accept=accept)
 
 
 @pytest.mark.parametrize(

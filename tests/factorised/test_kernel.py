@@ -265,3 +265,21 @@ def test_parts_that_do_not_fit_are_named(change, message):
     }
     with pytest.raises(TemplateError, match=message):
         decay_tensor(PANELS, **(arguments | change))
+
+
+@pytest.mark.parametrize("n_nodes", [3, 4])
+def test_the_lattice_holds_all_differences_of_nodes_within_reach(n_nodes):
+    panels = Panels.of(FULL, n_y_nodes=n_nodes)
+    lattice = Lattice.of(panels)
+    eta, absy = panels.eta_nodes, panels.absy_nodes
+    # Rows are distances of panels; the first panel of eta begins at -2.4.
+    rows = len(lattice.place) // 2 + np.subtract.outer(
+        np.arange(48) - 24, np.arange(50)
+    )
+    place = lattice.place[rows].swapaxes(1, 2)
+    found = (lattice.sign[rows].swapaxes(1, 2) * lattice.u[place])[place >= 0]
+    expected = np.subtract.outer(eta, absy)
+    assert_allclose(found, expected[place >= 0], atol=1e-9)
+    assert np.abs(expected[place < 0]).min() > lattice.u[-1]
+    # A boson of 120 GeV at rest, and the softest muons that may be measured.
+    assert np.abs(lattice.u[-1] - np.arcsinh(120.0 * 1.4 / (2 * 25.0))) < 0.1

@@ -99,7 +99,7 @@ def test_acceptances_of_classes_predict_the_yields_that_a_common_one_misses():
     by_class = fill_recoil_classes(decays, PANELS, "absy")
     filled = (by_class.sum(axis=(2, 3)) > 0).all(axis=0)
     qt, p = decays.qt[decays.reco], decays.reco_pt["nominal"]
-    place = np.digitize(qt, PANELS.recoil_qt) - 1
+    place = np.digitize(qt, PANELS.qt) - 1
     weights = np.bincount(place, qt, minlength=16), np.bincount(place, minlength=16)
     mean = np.divide(weights[0][:16], np.maximum(weights[1][:16], 1))
     nodes, pt = np.linspace(0.0, 60.0, 31), PANELS.pt_centres[::4]

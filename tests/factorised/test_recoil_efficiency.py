@@ -134,7 +134,7 @@ def test_yields_of_an_isolation_that_sees_the_recoil_are_predicted():
     fit = fit_along(counts, PANELS)
     matched = sums.arrays["recoil_matched"]
     filled = matched.sum(axis=(1, 2)) > 0
-    centre = (PANELS.recoil_qt[:-1] + PANELS.recoil_qt[1:])[filled] / 2
+    centre = (PANELS.qt[:-1] + PANELS.qt[1:])[filled] / 2
     qt, pt = np.linspace(0.0, 60.0, 31), PANELS.pt_centres[::4]
     i = decays.reco
     arguments = matched[filled], centre, qt, pt

@@ -177,7 +177,7 @@ def recoil_histogram(decays, residual, counts, weight):
     qt = decays.qt[decays.reco]
     low, high = np.clip(residual[0], -89.9, 89.9), np.abs(residual[1])
     columns = [qt[counts], low[counts], np.minimum(high, 89.9)[counts]]
-    edges = [PANELS.recoil_qt, RESIDUAL_PAR, RESIDUAL_PERP]
+    edges = [PANELS.qt, RESIDUAL_PAR, RESIDUAL_PERP]
     return histogram(columns, edges, weight[counts])
 
 
@@ -200,7 +200,7 @@ def test_residuals_are_the_histogram_with_the_far_ones_at_its_edge(decays, sums)
     assert_allclose(sums.arrays["recoil_matched"], matched, rtol=1e-11, atol=1e-12)
     assert (np.abs(decays.residual["nominal"][:, counts]) > 90).any(axis=1).all()
     qt = decays.qt[decays.reco]
-    total = histogram([qt[counts]], [PANELS.recoil_qt], (weight * qt)[counts])
+    total = histogram([qt[counts]], [PANELS.qt], (weight * qt)[counts])
     assert_allclose(sums.arrays["recoil_qt"], total, rtol=1e-11)
 
 

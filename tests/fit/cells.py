@@ -64,7 +64,14 @@ def cells_set(generated, *, components=EVEN_COMPONENTS, weighting="sigma", **fie
 
 
 def shaped_set(
-    generated, *, coefficients=None, factor=1.0, events=3e6, shift=0.0, seed=2
+    generated,
+    *,
+    coefficients=None,
+    factor=1.0,
+    events=3e6,
+    shift=0.0,
+    contrast=0.8,
+    seed=2,
 ):
     """Templates of all components with shapes of their own in 120 bins.
 
@@ -80,7 +87,7 @@ def shaped_set(
         n = events * generated.sigma[y, q] / generated.sigma.sum()
         bulk = n * rng.dirichlet(np.full(120, 2.0)).reshape(shape)
         for c in EVEN_COMPONENTS:
-            one = bulk if c == "UL" else bulk * rng.uniform(-0.8, 0.8, shape)
+            one = bulk if c == "UL" else bulk * rng.uniform(-contrast, contrast, shape)
             name = f"W_{c}_y{y}_qt{q}"
             processes[name] = Process(
                 name=name,

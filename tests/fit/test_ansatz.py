@@ -130,6 +130,23 @@ def test_quantities_are_coefficients_and_relative_cross_sections(weighting):
         assert_allclose(J[:, k], slope, atol=1e-6)
 
 
+def test_strengths_follow_from_quantities():
+    templates = cells_set(GENERATED, weighting="sigma_A")
+    parameters = parameters_of(templates)
+    ansatz = Ansatz().changed("sigma", Degrees(3, 3))
+    span = build_span(templates, parameters, ansatz, parameters.start)
+    rng = np.random.default_rng(5)
+    values = parameters.start * rng.uniform(0.8, 1.2, len(parameters)) + 0.1
+    wanted = rng.uniform(0.1, 2.0, len(span.scale))
+    moved = span.moved_to(values, wanted)
+    assert_allclose(span.numbers(moved), wanted, rtol=1e-12)
+    assert moved[-1] == values[-1]
+    # the tangent is the inverse of the derivatives, with all else in its place
+    forward = np.eye(len(values))
+    forward[span.strengths] = span.jacobian(values)
+    assert_allclose(span.tangent(values) @ forward, np.eye(len(values)), atol=1e-9)
+
+
 def test_lam_tung_shares_factors():
     templates = cells_set(GENERATED)
     parameters = parameters_of(templates)

@@ -40,7 +40,7 @@ def test_what_is_left_minimises_misfit_and_penalty():
 
 
 def test_a_departure_that_cannot_move_is_refused():
-    with pytest.raises(FitError, match="1 of 2 departures"):
+    with pytest.raises(FitError, match="in 1 of 2 directions"):
         independent(np.ones(2), np.diag([0.0, 1.0]))
 
 

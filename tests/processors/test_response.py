@@ -207,7 +207,7 @@ def test_the_histogram_of_residuals_has_the_moments_of_the_toy(response):
     cells = response.sums.fold_sum("recoil")
     par, perp = ((e[1:] + e[:-1]) / 2 for e in (RESIDUAL_PAR, RESIDUAL_PERP))
     qt = response.sums.arrays["recoil_qt"] / cells.sum(axis=(1, 2))
-    edges = response.panels.recoil_qt
+    edges = response.panels.qt
     assert ((edges[:-1] < qt) & (qt < edges[1:]))[:12].all()
     for k in range(12):
         weight = cells[k].sum()

@@ -24,6 +24,7 @@ from wprops.factorised.operators import Operators
 from wprops.factorised.panels import Panels
 from wprops.factorised.response_file import CHARGES, Factors, Response
 from wprops.factorised.spectrum import BosonFit, fit_boson
+from wprops.factorised.sums import ResponseSums
 from wprops.physics.moments import Weighting, coefficients_from_means
 from wprops.systematics.catalog import (
     LOW_ACCEPTANCE,
@@ -47,6 +48,8 @@ LINE_SHAPES = {
 }
 #: Number of A_i that have templates.
 _N_EVEN = len(EVEN_COMPONENTS) - 1
+#: Effective events (Σw)²/Σw² of a panel whose own ratio of spectra is used.
+_LEAST_EVENTS = 20.0
 
 
 def nominal_templates(
@@ -204,7 +207,17 @@ def _varied_sources(
     """
     sums, panels = response.sums, response.panels
     labels = sums.labels["boson_varied"]
-    use = [k for k, label in enumerate(labels) if label in wanted]
+    sliced = {
+        label
+        for record in response.systematics
+        if record.group == "scale_w"
+        for label in record.labels
+    }
+    for k, label in enumerate(labels):
+        if label in wanted & sliced:
+            density = bosons.densities(panels) * _panel_ratio(sums, k, index)
+            yield label, _weighted(response, density, index, weighting, 0.0)
+    use = [k for k, label in enumerate(labels) if label in wanted - sliced]
     if not use:
         return
     fits = fit_boson(
@@ -222,6 +235,23 @@ def _varied_sources(
     for k, density, mean in zip(use, fits.densities(panels), means[1:], strict=True):
         change = mean - means[0]
         yield labels[k], _weighted(response, density, index, weighting, change)
+
+
+def _panel_ratio(sums: ResponseSums, label: int, index: int) -> FloatArray:
+    """Varied over nominal bosons of every panel, shape (n_qpanel, 1, n_ypanel, 1).
+
+    Scales act in slices of qT, at whose edges no smooth function could jump; they are
+    variations of low acceptance alone, which is one template. A panel with few
+    effective events has the ratio of all |Y|.
+    """
+    every = sums.arrays["boson_varied"][:, index]
+    nominal, varied = every[0], every[label]
+    squares = sums.arrays["boson_squares"][index]
+    common = varied.sum(axis=1) / nominal.sum(axis=1)
+    out = np.repeat(common[:, None], nominal.shape[1], axis=1)
+    filled = (nominal > 0.0) & (nominal**2 > _LEAST_EVENTS * squares)
+    np.divide(varied, nominal, out=out, where=filled)
+    return out[:, None, :, None]
 
 
 def _mean_coefficients(sums: FloatArray) -> FloatArray:

@@ -82,12 +82,12 @@ def fill_checks(decays: Decays, panels: Panels) -> dict[str, FloatArray]:
 
         ``check_pileup`` (5, 6): the same in classes of pile-up.
 
-        ``check_residual`` (n_recoil, 5, 5): Σw² z zᵀ in classes of qT, with the
+        ``check_residual`` (n_qt, 5, 5): Σw² z zᵀ in classes of qT, with the
         features z = (1, e_par, e_s, e_par², e_s²) [GeV], and e_s = e_perp sign(sin φ);
         e is clipped to the range of the recoil's histogram.
 
-        ``check_residual_fsr`` (n_recoil, 2, 6), ``check_residual_absy`` and
-        ``check_residual_pileup`` (n_recoil, 6, 6): Σw z and Σw², in classes of
+        ``check_residual_fsr`` (n_qt, 2, 6), ``check_residual_absy`` and
+        ``check_residual_pileup`` (n_qt, 6, 6): Σw z and Σw², in classes of
         pT_reco/pT_gen (below and above 0.9), |Y| and pile-up.
 
         ``check_response`` (2, n_abseta, n_ratio_pt, 8): Σw (1, d, d²) and
@@ -98,16 +98,16 @@ def fill_checks(decays: Decays, panels: Panels) -> dict[str, FloatArray]:
         70 … 90 GeV.
     """
     eta, pt = strata(panels)
-    n_qt, n_recoil = len(panels.qt) - 1, len(panels.recoil_qt) - 1
+    n_qt = len(panels.qt) - 1
     n_absy = int(np.ceil(panels.absy[-1] / MASS_ABSY_STEP - 1e-9))
     n_pileup = len(PILEUP) + 1
     sums = {
         "check_efficiency": np.zeros((5, 2, len(eta) - 1, len(pt) - 1, len(ALONG) + 1)),
         "check_pileup": np.zeros((5, n_pileup)),
-        "check_residual": np.zeros((n_recoil, N_FEATURES, N_FEATURES)),
-        "check_residual_fsr": np.zeros((n_recoil, 2, N_FEATURES + 1)),
-        "check_residual_absy": np.zeros((n_recoil, len(ABSY) + 1, N_FEATURES + 1)),
-        "check_residual_pileup": np.zeros((n_recoil, n_pileup, N_FEATURES + 1)),
+        "check_residual": np.zeros((n_qt, N_FEATURES, N_FEATURES)),
+        "check_residual_fsr": np.zeros((n_qt, 2, N_FEATURES + 1)),
+        "check_residual_absy": np.zeros((n_qt, len(ABSY) + 1, N_FEATURES + 1)),
+        "check_residual_pileup": np.zeros((n_qt, n_pileup, N_FEATURES + 1)),
         "check_response": np.zeros(
             (2, len(response_eta(panels)) - 1, len(RATIO_PT) - 1, 8)
         ),
@@ -128,7 +128,7 @@ def fill_checks(decays: Decays, panels: Panels) -> dict[str, FloatArray]:
         *_columns(*decays.residual["nominal"]),
         np.asarray(decays.passes, dtype=np.bool_),
         *_columns(decays.selected_weight["nominal"], decays.pileup),
-        panels.recoil_qt,
+        panels.qt,
         (eta[0], eta[-1], pt[0], pt[-1]),
         *(sums[f"check_{name}"] for name in ("efficiency", "pileup", "residual")),
         *(sums[f"check_residual_{name}"] for name in ("fsr", "absy", "pileup")),
@@ -202,7 +202,7 @@ def _fill_muons(  # type: ignore[no-untyped-def]
     passes,
     selected,
     pileup,
-    recoil_qt,
+    qt_edges,
     window,
     efficiency,
     by_pileup,
@@ -231,7 +231,7 @@ def _fill_muons(  # type: ignore[no-untyped-def]
                 efficiency[a, sign, row, column, group] += value
                 by_pileup[a, puclass] += value
         ratio = p / pt[i]
-        panel = find_class(recoil_qt, qt[i]) - 1
+        panel = find_class(qt_edges, qt[i]) - 1
         inside = RECOIL_PT[0] <= p <= RECOIL_PT[1]
         if inside and 0 <= panel < products.shape[0]:
             z[1] = min(max(e_par[j], -RESIDUAL_MAX), RESIDUAL_MAX)

@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 #: Variances are predicted again this many times, with the efficiencies of the last fit.
 _ROUNDS = 3
 #: A richer shape is taken if it improves χ² by more than chance does at this level.
-_SIGNIFICANCE = 0.05
+_SIGNIFICANCE = 0.01
 #: Shapes that a sample does not determine wander; others need about ten.
 _MAX_ITERATIONS = 60
 
@@ -98,11 +98,10 @@ def fit_efficiency(
 ) -> EfficiencyFit:
     """Fit efficiencies of all charges and bins of eta, with the simplest shape.
 
-    Of the shapes `SHAPES` the first that no richer one improves at the level of 5 % is
+    Of the shapes `SHAPES` the first that no richer one improves at the level of 1 % is
     taken, for all rows: a constant, the rise that an isolation makes, and a turn-on,
-    whose parameters are common to all rows or their own. The
-    efficiency of a bin is taken at its centre: with bins of 0.5 GeV its mean is less
-    than 1e-4 away.
+    whose parameters are common to all rows or their own. The efficiency of a bin is
+    taken at its centre: with bins of 0.5 GeV its mean is less than 1e-4 away.
 
     Parameters
     ----------

@@ -35,28 +35,27 @@ def require_fit(
     remedy : str
         What the caller can change, for the message.
     accept : bool
-        Whether the caller has declared to take the fit as it is.
+        Whether the caller has declared to take a bad fit as it is.
 
     Raises
     ------
     FitError
-        ``accept`` is false, and a fit has no solution (its χ² is NaN) or a p-value
-        below 1e-4 divided by the number of fits.
+        A fit has no solution (its χ² is NaN), or a p-value below 1e-4 divided by the
+        number of fits which is not accepted.
     """
-    if accept:
-        return
     p = p_values(chi2, ndf)
     worst = int(np.argmin(p))
-    if p.flat[worst] >= LEAST_P / p.size:
-        return
-    which = f" (the worst of {p.size}, number {worst})" if p.size > 1 else ""
     chi2, free = np.broadcast_arrays(np.asarray(chi2, float), np.asarray(ndf))
-    if np.isnan(chi2.flat[worst]):
+    which = f" (the worst of {p.size}, number {worst})" if p.size > 1 else ""
+    # Without a solution p is 0, so that the worst is one of them.
+    if np.isnan(chi2).any():
         msg = (
             f"the fit of the {operator}{which} does not determine all of its "
             "parameters; the sample needs more events, or the fit a simpler shape"
         )
         raise FitError(msg)
+    if accept or p.flat[worst] >= LEAST_P / p.size:
+        return
     msg = (
         f"the fit of the {operator}{which} does not describe the sample: "
         f"chi2/ndf = {chi2.flat[worst]:.1f}/{free.flat[worst]}, "

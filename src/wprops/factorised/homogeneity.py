@@ -106,7 +106,7 @@ def _recoil_classes(
 ) -> list[tuple[float, FloatArray, float]]:
     """Centre in qT [GeV], means of the features and Σw of the classes with events."""
     cells = sums["check_residual_fsr"].sum(axis=1)
-    qt = (panels.recoil_qt[:-1] + panels.recoil_qt[1:]) / 2
+    qt = (panels.qt[:-1] + panels.qt[1:]) / 2
     return [
         (float(q), cell[1:-1] / cell[0], float(cell[0]))
         for q, cell in zip(qt, cells, strict=True)
@@ -151,7 +151,7 @@ def residual(sums: Arrays, panels: Panels, variable: str) -> Outcome:
     # Per class: Σw, and squares and noise of mean or width, and of the acceptance.
     weight, size, effect = np.zeros(n), np.zeros((2, n)), np.zeros((2, n))
     correlated = 0.0
-    qt = (panels.recoil_qt[:-1] + panels.recoil_qt[1:]) / 2
+    qt = (panels.qt[:-1] + panels.qt[1:]) / 2
     rate = _relative_rate(sums["check_pileup"]) if variable == "pileup" else np.ones(n)
     for q, panel, products in zip(qt, cells, sums["check_residual"], strict=True):
         comparison = compare(panel, products)

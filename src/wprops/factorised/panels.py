@@ -26,8 +26,8 @@ STEP = 0.1
 ABSY_MAX = 5.0
 #: Edges of panels in qT above the last cell [GeV].
 LOW_ACCEPTANCE_QT = (80.0, 110.0, 150.0, 200.0)
-#: The recoil's resolution varies inside the last panel, which is split here [GeV].
-RECOIL_SPLIT = 48.0
+#: The last cell is too wide for one panel, and is split here [GeV].
+SPLIT_QT = 48.0
 #: Width of the fine bins of reconstructed pT, and of those of efficiencies [GeV].
 PT_STEP = 0.25
 EFFICIENCY_PT_STEP = 0.5
@@ -86,8 +86,6 @@ class Panels:
         Edges of the panels in the muon's eta.
     pt : numpy.ndarray
         Edges of the fine bins of reconstructed pT [GeV].
-    recoil_qt : numpy.ndarray
-        Edges of the classes of the recoil in qT [GeV].
     efficiency_pt : numpy.ndarray
         Edges of the efficiency's bins in reconstructed pT [GeV]; those in eta are
         the binning's.
@@ -100,7 +98,6 @@ class Panels:
     absy: FloatArray = field(compare=False, repr=False)
     eta: FloatArray = field(compare=False, repr=False)
     pt: FloatArray = field(compare=False, repr=False)
-    recoil_qt: FloatArray = field(compare=False, repr=False)
     efficiency_pt: FloatArray = field(compare=False, repr=False)
 
     @classmethod
@@ -129,7 +126,7 @@ class Panels:
         for axis, edges, step, limits in checks:
             _check(axis, edges, step, limits)
         beyond = [edge for edge in LOW_ACCEPTANCE_QT if edge > binning.qt[-1]]
-        qt = np.unique([*binning.qt, *FULL.qt, *beyond])
+        qt = np.unique([*binning.qt, *FULL.qt, SPLIT_QT, *beyond])
         return cls(
             binning=binning,
             n_qt_nodes=n_qt_nodes,
@@ -138,7 +135,6 @@ class Panels:
             absy=_steps(0.0, ABSY_MAX, STEP),
             eta=_steps(binning.eta[0], binning.eta[-1], STEP),
             pt=_steps(binning.pt[0], binning.pt[-1], PT_STEP),
-            recoil_qt=np.union1d(qt, RECOIL_SPLIT),
             efficiency_pt=_steps(binning.pt[0], binning.pt[-1], EFFICIENCY_PT_STEP),
         )
 

@@ -44,7 +44,7 @@ _SPARE_AZIMUTHS = 8
 _STEP = RESIDUAL_STEP
 
 
-def chebyshev_order(qt: ArrayLike, width: ArrayLike = 20.0) -> NDArray[np.int64]:
+def chebyshev_order(qt: ArrayLike, width: ArrayLike) -> NDArray[np.int64]:
     """Chebyshev polynomials in cos φ that the acceptance needs.
 
     Parameters

@@ -88,13 +88,13 @@ def fill_recoil_classes(decays: Decays, panels: Panels, variable: str) -> FloatA
         If there are no classes of the variable.
     """
     group = class_of(decays, variable)
-    place = kernels.find_bins(panels.recoil_qt, decays.qt[decays.reco])
+    place = kernels.find_bins(panels.qt, decays.qt[decays.reco])
     pt = decays.reco_pt[NOMINAL]
     place[~decays.passes | (pt < RECOIL_PT[0]) | (pt > RECOIL_PT[1])] = -1
     out = np.zeros(
         (
             len(RECOIL_CLASSES[variable]) + 1,
-            len(panels.recoil_qt) - 1,
+            len(panels.qt) - 1,
             len(RESIDUAL_PAR) - 1,
             len(RESIDUAL_PERP) - 1,
         )

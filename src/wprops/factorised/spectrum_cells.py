@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float64]
 QT_SCALE = 5.0
 #: Nodes of the integral over a cell in qT and |Y|.
 _QT_NODES, _Y_NODES = 5, 4
+#: Steps of a fit may try logarithms beyond this, where nothing is to be found.
+_MOST_LOG = 100.0
 #: Cells that expect fewer events count together with their neighbours in |Y|.
 _LEAST_EVENTS = 10.0
 
@@ -47,7 +49,7 @@ class CellIntegrals(NamedTuple):
             self.in_y,
             optimize=True,
         )
-        return np.exp(log) * self.weights
+        return np.exp(np.clip(log, -_MOST_LOG, _MOST_LOG)) * self.weights
 
     def expected(self, parameters: FloatArray) -> FloatArray:
         """Return counts of cells, shape (rows, n_cells)."""

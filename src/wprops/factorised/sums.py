@@ -140,8 +140,7 @@ def array_shapes(
     leptons = (2, len(RATIO_ABSETA) - 1, len(RATIO_PT) - 1)
     ratio = (*leptons, len(RATIO) - 1)
     efficiency = (2, panels.binning.shape[0], len(panels.efficiency_pt) - 1)
-    n_recoil = len(panels.recoil_qt) - 1
-    recoil = (n_recoil, len(RESIDUAL_PAR) - 1, len(RESIDUAL_PERP) - 1)
+    recoil = (n_q, len(RESIDUAL_PAR) - 1, len(RESIDUAL_PERP) - 1)
     nodes = (2, n_q, panels.n_qt_nodes, n_y, panels.n_y_nodes)
     varied = {
         "boson_varied": boson,
@@ -162,7 +161,7 @@ def array_shapes(
         "efficiency": (N_FOLDS, 2, *efficiency),
         "efficiency_squares": (3, *efficiency),
         "recoil": (N_FOLDS, *recoil),
-        "recoil_qt": (n_recoil,),
+        "recoil_qt": (n_q,),
         "recoil_matched": recoil,
     } | {name: (len(labels[name]), *shape) for name, shape in varied.items()}
 
@@ -281,7 +280,7 @@ def _fill_efficiencies(sums: ResponseSums, decays: Decays, negative: IntArray) -
 def _fill_recoil(sums: ResponseSums, decays: Decays) -> None:
     qt = decays.qt[decays.reco]
     pt, weight = decays.reco_pt[NOMINAL], decays.selected_weight[NOMINAL]
-    matched = kernels.find_bins(sums.panels.recoil_qt, qt)
+    matched = kernels.find_bins(sums.panels.qt, qt)
     matched[(pt < RECOIL_PT[0]) | (pt > RECOIL_PT[1])] = -1
     passing = np.where(decays.passes, matched, -1)
     for label, fold, target in _targets(sums, decays, "recoil", "recoil_varied"):

@@ -36,6 +36,7 @@ from wprops.physics.smooth_coefficients import (
 from wprops.store import TemplateSet
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 #: Name of the cross sections among the quantities of a channel.
 SIGMA = "sigma"
 #: What Lam and Tung relate: A0 = A2 at first order in alphaS.
@@ -225,6 +226,55 @@ class Span:
         """Return their derivatives, shape (n_x, n_par)."""
         parts = [q.jacobian(values) for q in self.quantities.values()]
         return np.vstack(parts) / self.scale[:, None]
+
+    @property
+    def strengths(self) -> Index:
+        """Positions of the strengths that the quantities are proportional to."""
+        return np.concatenate([q.over for q in self.quantities.values()])
+
+    @property
+    def _stages(self) -> tuple[Index, Index]:
+        """Rows of cross sections, and of coefficients, which are divided by them."""
+        ratio = np.repeat(
+            [q.under is not None for q in self.quantities.values()],
+            [len(q.over) for q in self.quantities.values()],
+        )
+        return np.flatnonzero(~ratio), np.flatnonzero(ratio)
+
+    def moved_to(self, values: Array, numbers: Array) -> Array:
+        """Move these strengths to where the quantities have wanted values, (n_par,).
+
+        Quantities are proportional to them, whatever the other parameters are.
+        """
+        moved = values.copy()
+        for rows in self._stages:
+            own = self.strengths[rows]
+            slope = self.jacobian(moved)[rows, own]
+            moved[own] += (numbers - self.numbers(moved))[rows] / slope
+        return moved
+
+    def tangent(self, values: Array) -> Array:
+        """Return derivatives of the parameters in quantities that replace strengths.
+
+        Returns
+        -------
+        ndarray, shape (n_par, n_par)
+            Columns in the order of the parameters, with a quantity in the place of
+            its strength.
+        """
+        plain, ratio = (self._replaced(values, rows) for rows in self._stages)
+        tangent: Array = ratio @ plain
+        return tangent
+
+    def _replaced(self, values: Array, rows: Index) -> Array:
+        """Return derivatives of the parameters where some quantities replace theirs."""
+        J, own = self.jacobian(values)[rows], self.strengths[rows]
+        slope = J[np.arange(len(rows)), own]
+        J[:, own] = 0.0
+        tangent = np.eye(len(values))
+        tangent[own] -= J / slope[:, None]
+        tangent[own, own] = 1 / slope
+        return tangent
 
     def factors(self, numbers: Array) -> Array:
         """Return the factors of the closest smooth values, shape (n_factors, …)."""

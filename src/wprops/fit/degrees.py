@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wprops.errors import ConfigError
 from wprops.fit.ansatz import LAM_TUNG, Ansatz, Degrees, build_span, lowest_degrees
 from wprops.fit.parameters import Parameters
-from wprops.fit.regularisation import estimate, generated_strengths, step
+from wprops.fit.regularisation import estimate, reachable_chi2
 from wprops.fit.smoothing import Comparison
 from wprops.store import TemplateSet
 
@@ -23,6 +23,7 @@ def compare_degrees(
     ansatz: Ansatz,
     values: Array,
     covariance: Array,
+    start: Array,
 ) -> tuple[Comparison, ...]:
     """Test whether one degree more, in qT or in |Y|, describes a result better.
 
@@ -36,6 +37,8 @@ def compare_degrees(
         The smaller ansatz of each comparison.
     values, covariance : ndarray, shapes (n_par,), (n_par, n_par)
         Result of the fit.
+    start : ndarray, shape (n_par,)
+        First point, whose cross sections weight averages.
 
     Returns
     -------
@@ -47,25 +50,19 @@ def compare_degrees(
     ConfigError, FitError
         As `wprops.fit.ansatz.build_span` and `wprops.fit.regularisation.estimate`.
     """
-    span = build_span(templates, parameters, ansatz, values)
-    start = generated_strengths(parameters, values)
+    span = build_span(templates, parameters, ansatz, start)
     small = estimate(span, values, covariance, start=start)
-    n_small = len(small.departures.z)
+    n_small = len(span.complement)
     comparisons = []
     for what, larger in _neighbours(ansatz):
         try:
-            span = build_span(templates, parameters, larger, values)
+            span = build_span(templates, parameters, larger, start)
         except ConfigError:  # no more polynomials than bins
             continue
-        large = step(span, values, covariance, small.values, np.inf).departures
+        n_large = len(span.complement)
+        large = reachable_chi2(span, values, covariance, small.values)
         comparisons.append(
-            Comparison(
-                what,
-                n_small - len(large.z),
-                small.departures.chi2,
-                large.chi2,
-                len(large.z),
-            )
+            Comparison(what, n_small - n_large, small.chi2, large, n_large)
         )
     return tuple(comparisons)
 
@@ -79,9 +76,10 @@ def lowest_ansatz(ansatz: Ansatz) -> Ansatz:
 def find_degrees(
     templates: TemplateSet,
     parameters: Parameters,
-    start: Ansatz,
+    lowest: Ansatz,
     values: Array,
     covariance: Array,
+    start: Array,
     *,
     level: float = 0.01,
 ) -> tuple[Ansatz, tuple[Comparison, ...]]:
@@ -92,9 +90,9 @@ def find_degrees(
 
     Parameters
     ----------
-    templates, parameters, values, covariance
+    templates, parameters, values, covariance, start
         As for `compare_degrees`.
-    start : Ansatz
+    lowest : Ansatz
         The smallest ansatz to consider.
     level : float
         Probability to add one degree too many in a step. A degree that helps only
@@ -107,9 +105,11 @@ def find_degrees(
     steps : tuple of Comparison
         What was added.
     """
-    ansatz, steps = start, list[Comparison]()
+    ansatz, steps = lowest, list[Comparison]()
     while True:
-        tried = compare_degrees(templates, parameters, ansatz, values, covariance)
+        tried = compare_degrees(
+            templates, parameters, ansatz, values, covariance, start
+        )
         best = min(tried, key=lambda c: c.p_value, default=None)
         if best is None or best.p_value > level / len(tried):
             return ansatz, tuple(steps)

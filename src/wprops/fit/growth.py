@@ -73,6 +73,7 @@ def growth(
     free: Mask | None = None,
     derivatives: Derivatives = (),
     factors: Sequence[float] = FACTORS,
+    exact: bool = False,
 ) -> Growth:
     """Scale the noise of the templates at fixed information.
 
@@ -91,6 +92,10 @@ def growth(
     factors : sequence of float
         Sizes of the simulation relative to that of the templates, positive; infinity
         is added.
+    exact : bool
+        Whether the templates are expectations without noise, and their covariance is
+        that of a simulation which was not made: then the information is H itself, and
+        known even where that simulation would determine nothing.
 
     Returns
     -------
@@ -107,7 +112,7 @@ def growth(
     def matrices(weight: Array, size: float) -> tuple[Array, Array] | None:
         """H + Λ and M for a size of the simulation."""
         floor, _ = noise_floor(model, point.values, weight, derivatives)
-        true = (point.information(weight) - floor)[where]
+        true = (point.information(weight) - (0.0 if exact else floor))[where]
         if factorise(true) is None:
             return None
         return true + floor[where] / size, floor[where] / size

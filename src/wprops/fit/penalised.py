@@ -2,7 +2,7 @@ r"""Smooth coefficients and cross sections in the likelihood: a penalty on depar
 
 The penalty τ/2 |z|² on departures z from the span of an ansatz is a declared prior:
 they scatter by 1/√τ. It enters as an external measurement of departures, zero with the
-variance 1/τ, linearised at the last solution and repeated until that does not move. The
+variance 1/τ, linearised at the last solution, again until that does not move. The
 exact gradient of the penalty vanishes there; its second derivative lacks the curvature
 of A_i in the strengths, times the departures that are left.
 
@@ -34,7 +34,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 #: Distance to the solution at which the penalty need not be linearised again [NLL].
 _DISTANCE = 1e-6
-_MAX_FITS = 20
+#: Fraction of a step below which steps are given up.
+_SMALLEST = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,19 +90,19 @@ def fit_regularised(
     FitError
         If there is no valid minimum, or the linearisation does not converge.
     """
-    point = model.parameters.start if start is None else start
-    for _ in range(_MAX_FITS):
-        penalised, measured = with_penalty(model, span, strength, point, external)
+    first = model.parameters.start if start is None else start
+    at = _Linearisation(span, strength, first)
+    while True:
+        penalised, measured = with_penalty(model, span, strength, at.point, external)
         minimum = fit_model(
-            penalised, counts, start=point, external=measured, **options
+            penalised, counts, start=at.point, external=measured, **options
         )
-        away, point = minimum.values - point, minimum.values
-        if away @ minimum.hessian @ away < _DISTANCE:
+        values = minimum.values
+        if not at.moves_to(values, minimum.hessian):
             matrix = minimum.covariance(model.parameters.names)
             return PenalisedFit(
-                minimum, _estimate(point, matrix, matrix, penalised, span, strength)
+                minimum, _estimate(values, matrix, matrix, penalised, span, strength)
             )
-    raise FitError(_unsettled(strength))
 
 
 def correct_regularised(
@@ -136,25 +137,24 @@ def correct_regularised(
     FitError
         If the linearisation does not converge.
     """
-    point, model = start, likelihood.model
-    for _ in range(_MAX_FITS):
+    at = _Linearisation(span, strength, start)
+    while True:
         penalised, measured = with_penalty(
-            model, span, strength, point, likelihood.external
+            likelihood.model, span, strength, at.point, likelihood.external
         )
         solution = correct(
             replace(likelihood, model=penalised, external=measured),
-            point,
+            at.point,
             free=free,
             derivatives=derivatives,
         )
         if solution is None:
             return None
-        away, point = solution.values - point, solution.values
-        if away @ solution.fisher @ away < _DISTANCE:
+        values = solution.values
+        if not at.moves_to(values, solution.fisher):
             return _estimate(
-                point, solution.covariance, solution.inverse, penalised, span, strength
+                values, solution.covariance, solution.inverse, penalised, span, strength
             )
-    raise FitError(_unsettled(strength))
 
 
 def with_penalty(
@@ -207,6 +207,40 @@ def with_penalty(
     return replace(model, external=joined), np.concatenate([before, target])
 
 
+class _Linearisation:
+    """Where a penalty is linearised, fit after fit."""
+
+    def __init__(self, span: Span, strength: float, point: Array) -> None:
+        self._span, self._strength, self.point = span, strength, point
+        self._fraction, self._last = 1.0, np.inf
+
+    def moves_to(self, values: Array, information: Array) -> bool:
+        """Go towards the end of the linearised problem; False if that is no step.
+
+        In quantities, since ratios of strengths are far from linear where cross
+        sections are poorly known; and half as far where steps do not get shorter.
+        """
+        away = values - self.point
+        distance = float(away @ information @ away)
+        if distance < _DISTANCE:
+            return False
+        if distance > 0.5 * self._last:
+            self._fraction /= 2
+        if self._fraction < _SMALLEST:
+            msg = (
+                f"the penalty of strength {self._strength:g} does not settle: the last "
+                f"step was {distance**0.5:.2g} errors long; lower it, or raise the "
+                "degrees of the ansatz"
+            )
+            raise FitError(msg)
+        self._last = distance
+        step = self._fraction * away
+        span, point = self._span, self.point
+        numbers = span.numbers(point) + span.jacobian(point) @ step
+        self.point = span.moved_to(point + step, numbers)
+        return True
+
+
 def _estimate(
     values: Array,
     covariance: Array,
@@ -224,11 +258,4 @@ def _estimate(
         spread=covariance - gain @ gain.T / strength,
         derivatives=L,
         gain=gain,
-    )
-
-
-def _unsettled(strength: float) -> str:
-    return (
-        f"the penalty of strength {strength:g} did not settle in {_MAX_FITS} fits; "
-        "lower it, or raise the degrees of the ansatz"
     )

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from scipy.stats import chi2
 
 from wprops.axes import EVEN_COMPONENTS
 from wprops.channels import Generated
@@ -21,11 +22,16 @@ from wprops.fit.parameters import Parameters
 from wprops.fit.penalised import correct_regularised, fit_regularised
 from wprops.fit.positivity import Positivity, check_positivity
 from wprops.fit.preparation import measured
-from wprops.fit.regularisation import Estimate, estimate, generated_strengths
+from wprops.fit.regularisation import (
+    Estimate,
+    Smoothed,
+    estimate,
+    generated_strengths,
+)
 from wprops.fit.regularised import Quality, Regularised, Source
 from wprops.fit.results import FitResult, GoodnessOfFit
 from wprops.fit.run import likelihood_at, template_digest
-from wprops.fit.smoothing import Departures, l_curve, scatter
+from wprops.fit.smoothing import l_curve, scatter
 from wprops.fit.template_noise import mass_derivatives
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import MASS_STEP
@@ -79,17 +85,17 @@ def regularise(
         raise TemplateError(msg)
     ansatz = default_ansatz(templates) if ansatz is None else ansatz
     free, free_source = _unregularised(result)
+    parameters = result.parameters
+    start = _first_point(templates, parameters, ansatz, free)
     if search:
         first = lowest_ansatz(ansatz)
-        ansatz, _ = find_degrees(templates, result.parameters, first, *free)
-    span = build_span(templates, result.parameters, ansatz, free[0])
-    start = generated_strengths(result.parameters, free[0])
+        ansatz, _ = find_degrees(templates, parameters, first, *free, start)
+    span = build_span(templates, parameters, ansatz, start)
     hard = estimate(span, *free, start=start)
     found: Estimate = estimate(span, *free, strength=strength, start=start)
     source = free_source
     if simultaneous:
         found, source = _penalised(templates, result, span, strength, found.values)
-    parameters = result.parameters
     derived = quantities(templates, parameters)
     numbers = _cells(derived)
     responses = responses_to_truth(numbers, parameters, found)
@@ -121,13 +127,13 @@ def regularise(
         ),
         truth=truth,
         factors=_factors(span, found),
-        gof=_goodness(hard.departures),
+        gof=_goodness(hard),
         n_smooth=n_smooth,
         n_effective=float(sum(r.sum() for r in responses.values())),
         n_numbers=sum(len(q.labels) for q in numbers.values()),
         penalty=0.0 if np.isinf(strength) else float(strength * left @ left),
         scatter=scatter(hard.departures),
-        comparisons=compare_degrees(templates, parameters, ansatz, *free),
+        comparisons=compare_degrees(templates, parameters, ansatz, *free, start),
         curve=l_curve(hard.departures, n_smooth),
         positivity_free=_positivity(numbers, *free),
         positivity=_positivity(numbers, *regular),
@@ -185,8 +191,24 @@ def _penalised(
     return corrected, "corrected"
 
 
-def _goodness(departures: Departures) -> GoodnessOfFit:
-    return GoodnessOfFit(departures.chi2, len(departures.z), departures.p_value)
+def _first_point(
+    templates: TemplateSet,
+    parameters: Parameters,
+    ansatz: Ansatz,
+    free: tuple[Array, Array],
+) -> Array:
+    """Find smooth values with the generated cross sections as weight of averages.
+
+    Without smoothness, cross sections of bins may be far off and negative.
+    """
+    start = generated_strengths(parameters, free[0])
+    span = build_span(templates, parameters, ansatz, start)
+    return estimate(span, *free, start=start).values
+
+
+def _goodness(hard: Smoothed) -> GoodnessOfFit:
+    ndf = len(hard.departures.z)
+    return GoodnessOfFit(hard.chi2, ndf, float(chi2.sf(hard.chi2, ndf)))
 
 
 def _cells(derived: Mapping[str, Quantity]) -> dict[str, Quantity]:

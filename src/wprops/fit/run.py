@@ -304,7 +304,6 @@ def run_fit(
                 "barlow_beeston": barlow_beeston,
                 "frozen": fixed,
                 "start": None if start is None else start.provenance,
-                "strength_prior": strength_prior,
             },
             template_digest=template_digest(templates),
             templates=templates.provenance,

@@ -24,8 +24,6 @@ from scipy.stats import f as f_distribution
 from wprops.errors import FitError
 
 Array = NDArray[np.float64]
-#: Variance of a departure, relative to the largest, below which it is not free to move.
-_FIXED = 1e-13
 _N_CURVE = 121
 
 
@@ -85,7 +83,7 @@ def independent(departures: Array, covariance: Array) -> Departures:
     Raises
     ------
     FitError
-        If some cannot move, as when strengths are frozen.
+        If it is not positive definite.
 
     Examples
     --------
@@ -94,11 +92,10 @@ def independent(departures: Array, covariance: Array) -> Departures:
     (2.0, [0.5, 0.2])
     """
     variance, vectors = linalg.eigh(covariance)
-    if variance[0] <= _FIXED * variance[-1]:
+    if not variance[0] > 0:
         msg = (
-            f"{int((variance <= _FIXED * variance[-1]).sum())} of {len(variance)} "
-            "departures from smooth values have no error of their own; fit all "
-            "strengths, or leave out of the ansatz what is frozen"
+            "departures from smooth values have no error of their own in "
+            f"{int((variance <= 0).sum())} of {len(variance)} directions; merge cells"
         )
         raise FitError(msg)
     return Departures(vectors.T @ departures, variance, vectors)

@@ -171,13 +171,15 @@ def _yield_lines(result: FitResult) -> Iterator[str]:
 def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:
     n_poi = result.parameters.n_poi
     slopes = finite.slopes[:n_poi]
+    n_noisy = int(np.isfinite(finite.eigenvalues).sum())
     yield f"finite simulation: {finite.verdict}"
     if not n_poi:
         return
     yield (
         f"  apparent information over noise from {finite.eigenvalues[0]:.2f} (1 is "
-        f"noise alone) in {n_poi} directions; slopes of the strengths to the truth "
-        f"{slopes.min():.2f} … {slopes.max():.2f}, median {np.median(slopes):.2f}"
+        f"noise alone) in {n_noisy} directions with noise; slopes of the strengths "
+        f"to the truth {slopes.min():.2f} … {slopes.max():.2f}, median "
+        f"{np.median(slopes):.2f}"
     )
     yield (
         "  expected pull RMS, truth as generated: "
@@ -192,6 +194,8 @@ def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:
         yield f"  sound with {finite.needed:.1f} times the simulation"
     for direction in finite.lost:
         yield f"  undetermined: {direction}"
+    if finite.verdict != "undetermined" and np.isnan(result.gate.errors[-1]).all():
+        yield "  the corrected fit does not settle, or loses a direction on its way"
     yield from _gate_lines(result.gate, is_blind=result.is_blind)
 
 
