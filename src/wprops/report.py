@@ -12,46 +12,34 @@ import numpy as np
 from wprops.backgrounds.findings import TABLE as MULTIJET_TABLE
 from wprops.errors import TemplateError
 from wprops.fit.blinding import require_revealed
-from wprops.fit.gate import METHODS, Gate
-from wprops.fit.impacts import signed_root
+from wprops.fit.derived import MASS_NAME
+from wprops.fit.model import build_model
 from wprops.fit.results import FitResult
 from wprops.fit.run import template_digest
-from wprops.fit.summary import scope, verdict_counts
 from wprops.plots.background_section import background_section
-from wprops.plots.comparison import (
-    Comparison,
-    compare,
-    comparison_table,
-    pulls_of,
-)
+from wprops.plots.comparison import Comparison, compare, pulls_of
 from wprops.plots.cut_flow import cut_flow_tables
-from wprops.plots.distributions import plot_distribution
-from wprops.plots.fits import (
-    plot_correlation,
-    plot_mass,
-    plot_nuisances,
-    plot_pulls,
-    plot_spectra,
+from wprops.plots.fit_sections import (
+    distribution_section,
+    mass_section,
+    parameter_section,
+    spectrum_section,
+    template_section,
 )
+from wprops.plots.likelihood_sections import impact_section, scan_section
 from wprops.plots.page import (
     KeyNumber,
-    Picture,
     Section,
     Table,
-    picture,
     render,
     table_of_records,
 )
+from wprops.plots.simulation_section import finite_mc_statements, simulation_section
 from wprops.plots.style import SampleLabel
-from wprops.plots.templates import plot_acceptance, plot_templates
 from wprops.store import TemplateSet, Truth
 
-#: Name of the derived mass.
-MASS = "m_W"
 #: Name of the table with one row per dataset, region and cut.
 CUT_FLOW = "cut_flow"
-
-
 #: What was fitted, by the name of it in the result.
 _FITTED = {
     "observed": "the data",
@@ -101,15 +89,20 @@ def write_report(
         status="data" if templates.truth is None else "toy",
         luminosity=templates.luminosity,
     )
+    model = build_model(templates, channels=list(result.postfit))
     compared = compare(result.derived, templates, truth)
+    reference = "simulation" if truth is None else "truth"
     sections = [
         _summary(result, compared, truth),
-        _distributions(result, templates, label),
+        distribution_section(result, templates, model, label),
         background_section(templates, label),
-        _templates(templates, label),
-        _spectra(result, compared, templates, truth, label),
-        _mass(result, templates, truth, label),
-        _parameters(result, label),
+        template_section(templates, label),
+        spectrum_section(result, compared, templates, truth, label),
+        mass_section(result, templates, truth, label),
+        *simulation_section(result, templates, model, compared, reference, label),
+        *impact_section(result, label),
+        *scan_section(result, label),
+        parameter_section(result, label),
         *_tables(templates, timings),
         _provenance(result),
     ]
@@ -179,12 +172,12 @@ def _summary(
     return Section(
         title="Summary",
         key_numbers=numbers,
-        paragraphs=[measured, *_finite_mc_statements(result)],
+        paragraphs=[measured, *finite_mc_statements(result)],
     )
 
 
 def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]:
-    mass = result.derived.get(MASS)
+    mass = result.derived.get(MASS_NAME)
     if mass is None:
         return
     value, error = mass.values[0], mass.errors[0]
@@ -196,8 +189,8 @@ def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]
         else "error without the noise of the templates",
     )
     if result.corrected is not None and error > 0:
-        corrected = result.corrected[MASS]
-        verdict = result.gate.verdicts[result.gate.index(MASS)]
+        corrected = result.corrected[MASS_NAME]
+        verdict = result.gate.verdicts[result.gate.index(MASS_NAME)]
         yield KeyNumber(
             name="m_W to quote",
             value=f"{corrected.values[0]:.4f} ± {corrected.errors[0]:.4f} GeV",
@@ -212,188 +205,6 @@ def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]
             note=f"truth {truth.boson_mass:.4f} GeV",
             is_good=bool(abs(pull) < 2),
         )
-
-
-def _finite_mc_statements(result: FitResult) -> Iterator[str]:
-    """Say what the finite simulation does to the errors, in words."""
-    finite, n_poi = result.finite_mc, result.parameters.n_poi
-    if n_poi == 0:
-        return
-    slopes = finite.slopes[:n_poi]
-    yield (
-        f"Finite simulation: {finite.verdict}. In the weakest direction of the signal "
-        f"strengths the apparent information is {finite.eigenvalues[0]:.2f} times that "
-        "of pure noise in the templates (1 is noise alone, 4 and more is sound). "
-        f"Strengths follow the truth with slopes from {slopes.min():.2f} to "
-        f"{slopes.max():.2f}, median {np.median(slopes):.2f}: the rest is drawn to the "
-        "values of the simulation, which no goodness of fit shows."
-    )
-    yield (
-        "Expected RMS of the pulls of the strengths, for a truth at the values of the "
-        f"simulation: up to {finite.pull_rms_naive[:n_poi].max():.2f} for errors "
-        "without the noise of the templates, up to "
-        f"{finite.pull_rms_barlow_beeston[:n_poi].max():.2f} with Barlow-Beeston. "
-        f"{scope(result).capitalize()}."
-    )
-    gate = result.gate
-    prior = "" if gate.prior is None else f" with a declared prior of {gate.prior:g}"
-    yield (
-        f"Numbers that may be quoted, corrected for the finite simulation{prior}: "
-        f"{verdict_counts(gate)}. Cross sections, coefficients and m_W are shown as "
-        "fitted and, where they are determined, corrected."
-    )
-    if finite.needed is not None:
-        yield f"Sound with {finite.needed:.1f} times the simulation."
-    if finite.lost:
-        yield "Not determined by this simulation: " + "; ".join(finite.lost) + "."
-
-
-def _distributions(
-    result: FitResult, templates: TemplateSet, label: SampleLabel
-) -> Section:
-    figures = []
-    for name, postfit in result.postfit.items():
-        channel = templates.channels[name]
-        for when, shown, records in (
-            ("before the fit", channel, templates.systematics),
-            ("after the fit", postfit.applied_to(channel), ()),
-        ):
-            for axis in ("pt", "eta"):
-                figure = plot_distribution(
-                    shown, axis, label=label, systematics=records
-                )
-                figures.append(picture(figure, f"{name}, {when}"))
-    text = (
-        "Signal and backgrounds are stacked, the grey band is the statistical error of "
-        "the simulation, counted with the events that templates share, and before the "
-        "fit also that of all systematic uncertainties."
-    )
-    return Section(title="Data and prediction", paragraphs=[text], figures=figures)
-
-
-def _templates(templates: TemplateSet, label: SampleLabel) -> Section:
-    figures: list[Picture] = []
-    for channel in templates.channels.values():
-        cells = sorted({p.cell for p in channel.processes.values() if p.cell})
-        if not cells:
-            continue
-        middle = cells[len(cells) // 2]
-        figure = plot_templates(channel, middle, label=label)
-        caption = f"{channel.name}: components of the cell (|Y|, qT) = {middle}"
-        figures.append(picture(figure, caption, is_wide=True))
-        if channel.generated is not None:
-            figure = plot_acceptance(channel, templates.luminosity, label=label)
-            caption = f"{channel.name}: selected fraction of the generated W"
-            figures.append(picture(figure, caption))
-    text = {
-        "sigma_A": "Templates of A_i carry the coefficients of the simulation.",
-        "sigma": "Templates of A_i do not carry the coefficients of the simulation.",
-    }[templates.weighting]
-    return Section(title="Templates", paragraphs=[text], figures=figures)
-
-
-def _spectra(
-    result: FitResult,
-    compared: list[Comparison],
-    templates: TemplateSet,
-    truth: Truth | None,
-    label: SampleLabel,
-) -> Section:
-    reference = "simulation" if truth is None else "truth"
-    figures = []
-    for name in dict.fromkeys(item.channel for item in compared):
-        channel = templates.channels[name]
-        assert channel.generated is not None  # derived quantities come from it
-        figure = plot_spectra(
-            name,
-            {
-                item.component: item.measured
-                for item in compared
-                if item.channel == name
-            },
-            channel.generated.qt_edges,
-            channel.generated.absy_edges,
-            reference=reference,
-            label=label,
-        )
-        caption = f"{name}: cross section and coefficients beside the {reference}"
-        figures.append(picture(figure, caption, is_wide=True))
-    tables = []
-    if compared:
-        tables.append(comparison_table("fit", compared, reference))
-    if truth is not None and compared:
-        figure = plot_pulls(pulls_of(compared), title="σ and A_i", label=label)
-        figures.append(picture(figure, "pulls of all cross sections and coefficients"))
-    if result.corrected is not None:
-        corrected = compare(result.corrected, templates, truth)
-        if corrected:
-            caption = "corrected for the finite simulation"
-            tables.append(comparison_table(caption, corrected, reference))
-    return Section(
-        title="Cross sections and coefficients", figures=figures, tables=tables
-    )
-
-
-def _mass(
-    result: FitResult, templates: TemplateSet, truth: Truth | None, label: SampleLabel
-) -> Section:
-    rows = {"simulation": (templates.boson_mass, 0.0)}
-    for name, derived in (("fit", result.derived), ("corrected", result.corrected)):
-        if derived is not None and MASS in derived:
-            mass = derived[MASS]
-            rows[name] = float(mass.values[0]), float(mass.errors[0])
-    true_mass = None if truth is None else truth.boson_mass
-    figure = plot_mass(rows, truth=true_mass, label=label)
-    caption = "mass of the simulation, of the fit and corrected for finite simulation"
-    tables = [_side_by_side(result.gate)] if MASS in result.gate.names else []
-    return Section(title="W mass", figures=[picture(figure, caption)], tables=tables)
-
-
-def _side_by_side(gate: Gate) -> Table:
-    """Naive, Barlow-Beeston and corrected mass."""
-    index = gate.index(MASS)
-    data, simulation, constraints = signed_root(gate.parts[:, index])
-    parts = f"{data:.4f} data, {simulation:.4f} simulation, {constraints:.4f} others"
-    rows = [
-        (method, f"{value:.4f} ± {error:.4f}", parts if method == METHODS[-1] else "")
-        for method, value, error in zip(
-            METHODS, gate.values[:, index], gate.errors[:, index], strict=True
-        )
-        if np.isfinite(error)
-    ]
-    caption = (
-        f"fits of m_W: {gate.verdicts[index]}, slope {gate.slopes[index]:.2f}, "
-        f"information over noise {gate.eigenvalues[index]:.2f}"
-    )
-    return Table(caption=caption, columns=["fit", "m_W [GeV]", "of it"], rows=rows)
-
-
-def _parameters(result: FitResult, label: SampleLabel) -> Section:
-    parameters = result.parameters
-    constrained = np.flatnonzero(parameters.precision > 0)
-    figures = []
-    if len(constrained):
-        figure = plot_nuisances(
-            [result.names[i] for i in constrained],
-            result.values[constrained],
-            result.errors[constrained],
-            label=label,
-        )
-        figures.append(picture(figure, "constrained nuisance parameters"))
-    nuisances = result.names[parameters.n_poi :]
-    correlation = result.correlation
-    for names, matrix, caption in (
-        (result.names, correlation, "correlation of all parameters"),
-        (
-            nuisances,
-            correlation[parameters.n_poi :, parameters.n_poi :],
-            "correlation of the nuisance parameters",
-        ),
-    ):
-        if names:
-            figure = plot_correlation(names, matrix, label=label)
-            figures.append(picture(figure, caption))
-    return Section(title="Parameters", figures=figures, text=result.summary())
 
 
 def _tables(

@@ -31,7 +31,7 @@ def outcomes(breakers):
     sums = add(
         fill_checks(toy_decays(200_000, (5, i), breakers), PANELS) for i in range(3)
     )
-    return {a.name: a for a in assumptions.test_assumptions(sums, PANELS)}
+    return {a.name: a for a in assumptions.check_assumptions(sums, PANELS)}
 
 
 def found(by_name):
@@ -93,15 +93,15 @@ def test_pileup_matters_only_together_with_the_efficiency():
 
 def test_the_tolerance_decides_what_a_significant_effect_is():
     sums = fill_checks(toy_decays(300_000, 2, Breakers(isolation=0.2)), PANELS)
-    strict, *_ = assumptions.test_assumptions(sums, PANELS)
-    lax, *_ = assumptions.test_assumptions(sums, PANELS, tolerance=0.5)
+    strict, *_ = assumptions.check_assumptions(sums, PANELS)
+    lax, *_ = assumptions.check_assumptions(sums, PANELS, tolerance=0.5)
     assert (strict.verdict, lax.verdict) == ("fails", "small")
     assert strict.remedy == assumptions.REMEDIES["efficiency and recoil"]
 
 
 def test_too_few_events_leave_an_assumption_untested():
     sums = fill_checks(toy_decays(300, 2), PANELS)
-    found = {a.name: a for a in assumptions.test_assumptions(sums, PANELS)}
+    found = {a.name: a for a in assumptions.check_assumptions(sums, PANELS)}
     for name in ("efficiency and recoil", "residual and hard FSR", "response and eta"):
         assert (found[name].verdict, found[name].ndf, found[name].p) == (
             "untested",
@@ -117,7 +117,7 @@ def p_values(seed):
     """
     decays = toy_decays(60_000, (9, seed), weighted=True, qt_scale=0.5)
     sums = fill_checks(decays, PANELS)
-    return [a.p for a in assumptions.test_assumptions(sums, PANELS) if a.ndf > 0]
+    return [a.p for a in assumptions.check_assumptions(sums, PANELS) if a.ndf > 0]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_deviations_of_the_toy_are_found(deviation, name):
         fill_checks(ensemble.simulate(chunk).decays, PANELS)
         for chunk in ensemble.chunks()
     )
-    by_name = {a.name: a for a in assumptions.test_assumptions(sums, PANELS)}
+    by_name = {a.name: a for a in assumptions.check_assumptions(sums, PANELS)}
     assert found(by_name) == {name}
 
 
@@ -165,5 +165,5 @@ def test_a_resolution_that_grows_with_eta_is_described_by_its_classes():
     width = np.sqrt(cells[:, 2] / cells[:, 0])
     assert width[-1] > 1.15 * width[0]
     assert (
-        found({a.name: a for a in assumptions.test_assumptions(sums, PANELS)}) == set()
+        found({a.name: a for a in assumptions.check_assumptions(sums, PANELS)}) == set()
     )

@@ -22,7 +22,7 @@ from wprops.fit.run import run_fit
 from wprops.store import TemplateSet
 from wprops.systematics.declaration import NOMINAL
 
-N_REPLICAS = 4
+N_REPLICAS = 2
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def test_replicas_tell_the_statistics_of_the_simulation(made, plain):
         for p in plain.channel("Wplus").processes.values()
         if p.component == "UL"
     )
-    # χ² with three degrees of freedom: between 0.07 and 5.4 times 3 at 0.1 %
-    squared = np.sum(np.square(moves)) * n_events * 3
-    assert 0.02 < squared < 20
+    # χ² with one degree of freedom
+    squared = np.sum(np.square(moves)) * n_events
+    assert squared < 12
 
 
 def test_the_fit_takes_the_file(made, tmp_path):
@@ -131,8 +131,6 @@ def test_the_fit_takes_the_file(made, tmp_path):
     back = TemplateSet.read(path)
     assert back.provenance["templates"] == "factorised"
     assert "closure of Wplus" in summary(back)
-    fixed = {"Wplus": 1.0}
-    assert fixed
     result = run_fit(path)
     mass = result.values[list(result.parameters).index("mw")]
     assert np.isfinite(mass)

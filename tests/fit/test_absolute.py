@@ -5,12 +5,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.fit.conftest import build_set
+from tests.fit.test_template_noise import RATE, Simulation, folds_of
+from wprops.channels import Generated
 from wprops.errors import TemplateError
 from wprops.fit.absolute import absolute_coefficients
 from wprops.fit.derived import derive
 from wprops.fit.finite_mc import assess
 from wprops.fit.model import build_model, observed
 from wprops.fit.run import fit_model
+from wprops.fit.template_noise import fold_floor, mass_derivatives, noise_floor
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,50 @@ def test_the_verdict_on_the_simulation_does_not_change(fits):
     first, second = (assess(m, f.point) for _, m, f in fits)
     assert_allclose(second.eigenvalues, first.eigenvalues, rtol=1e-5)
     assert_allclose(second.slopes, first.slopes, atol=1e-5)
+
+
+def set_with_folds():
+    """One cell whose derivative in the mass and whose folds are stored."""
+    simulation = Simulation(np.random.default_rng(1).poisson(RATE))
+    templates = simulation.templates(folds_of(simulation))
+    channel = templates.channels["Wplus"]
+    generated = Generated(
+        qt_edges=np.array([0.0, 8.0]),
+        absy_edges=np.array([0.0, 2.4]),
+        sigma=np.array([[4000.0]]),
+        coefficients=np.full((8, 1, 1), -0.4),
+    )
+    channels = {"Wplus": replace(channel, generated=generated)}
+    return replace(templates, channels=channels)
+
+
+def test_the_noise_of_the_mass_and_of_the_folds_is_that_of_the_same_events():
+    templates = set_with_folds()
+    weight = 1 / RATE.sum(axis=1)
+    scale = np.array([1.0, -0.4, 1.0])  # UL, A4, mass
+    for values in ([1.0, 1.0, 0.0], [1.2, 0.8, 0.5]):
+        found = []
+        for chosen, point in (
+            (templates, np.array(values)),
+            (absolute_coefficients(templates), scale * values),
+        ):
+            model = build_model(chosen)
+            derivatives = mass_derivatives(chosen, model)
+            floor, score = noise_floor(model, point, weight, derivatives)
+            found.append((floor, score, fold_floor(chosen, model, weight, 20)))
+        both = np.outer(scale, scale)
+        for (first, second), factor in zip(
+            zip(*found, strict=True), (both, scale, both), strict=True
+        ):
+            size = abs(first).max()
+            assert_allclose(second * factor, first, rtol=1e-9, atol=1e-9 * size)
+
+
+def test_a_group_without_derivative_and_folds_stays_without():
+    for channel in absolute_coefficients(build_set()).channels.values():
+        for group in channel.shared:
+            assert group.derivative_products is None
+            assert group.folds is None
 
 
 def test_a_set_with_absolute_strengths_stays_as_it_is(fits):

@@ -20,11 +20,11 @@ from wprops.fit.ansatz import (
     Ansatz,
     Degrees,
     averages,
-    build_span,
     default_ansatz,
     lowest_degrees,
     n_functions,
 )
+from wprops.fit.span import build_span
 
 GENERATED = toy_maps()
 EDGES = GENERATED.absy_edges, GENERATED.qt_edges

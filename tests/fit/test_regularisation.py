@@ -12,9 +12,10 @@ from tests.fit.cells import (
     toy_maps,
 )
 from wprops.errors import ConfigError, FitError
-from wprops.fit.ansatz import Ansatz, Degrees, averages, build_span
+from wprops.fit.ansatz import Ansatz, Degrees, averages
 from wprops.fit.degrees import compare_degrees, find_degrees
 from wprops.fit.regularisation import estimate
+from wprops.fit.span import build_span
 
 SMALL = toy_maps(absy=(0.0, 0.8, 1.6, 2.4), qt=(0.0, 4.0, 8.0, 14.0, 26.0, 60.0))
 ANSATZ = Ansatz(
@@ -317,7 +318,6 @@ def test_derivatives_at_the_result_do_not_follow_fluctuations(small):
         pulls["measurement"].append((factors - true) / np.sqrt(np.diag(matrix)))
     bias = {name: abs(np.mean(p, axis=0)).max() for name, p in pulls.items()}
     rms = {name: np.std(p, axis=0).max() for name, p in pulls.items()}
-    print(bias, rms)
     assert bias["result"] < 4.5 / np.sqrt(200)
     assert rms["result"] < 1.2
     assert bias["measurement"] > 0.5

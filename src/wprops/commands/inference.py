@@ -54,6 +54,14 @@ from wprops.commands.arguments import (
     help="Find profile-likelihood intervals of a parameter, or of m_W; repeatable.",
 )
 @click.option(
+    "--strength-prior",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="WIDTH",
+    help="Declare a prior on all strengths for what the simulation does not determine: "
+    "WIDTH of a cross section, relative, and of an A_i. Acts in the fit that is "
+    "corrected for the finite simulation only, which is repeated with twice the width.",
+)
+@click.option(
     "--blind",
     type=FILE,
     metavar="KEY",
@@ -79,6 +87,7 @@ def fit(
 ) -> None:
     """Fit TEMPLATES and write the result."""
     from wprops.fit.blinding import blind_fit
+    from wprops.fit.prior_check import doubling_lines
     from wprops.fit.results import FitResult
     from wprops.fit.run import run_fit
     from wprops.store import TemplateSet
@@ -96,6 +105,8 @@ def fit(
         result = run_fit(TemplateSet.read(templates), **options)
     result.write(output)
     click.echo(result.summary())
+    for line in doubling_lines(result.gate):
+        click.echo(line)
 
 
 @click.command()

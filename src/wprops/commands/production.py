@@ -182,6 +182,14 @@ def run(
     is_flag=True,
     help="Go on with operators that do not describe the simulation.",
 )
+@click.option(
+    "--remedy",
+    "remedies",
+    multiple=True,
+    metavar="NAME",
+    help="For an assumption that fails: recoil_efficiency, and one of fsr, absy and "
+    "pileup; repeatable.",
+)
 def templates(
     response: Path,
     output: Path,
@@ -189,6 +197,7 @@ def templates(
     weighting: Weighting,
     replicas: int,
     accept_bad_fits: bool,
+    remedies: tuple[str, ...],
 ) -> None:
     """Make factorised templates of the sums in RESPONSE.
 
@@ -205,6 +214,7 @@ def templates(
         weighting=weighting,
         n_replicas=replicas,
         accept=accept_bad_fits,
+        remedies=remedies,
     )
     made.write(output)
     click.echo(summary(made))

@@ -10,7 +10,7 @@ acceptance: the bosons beyond all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from wprops.factorised.contraction import bin_templates, cells_of, contract
 from wprops.factorised.kernel import decay_tensor
 from wprops.factorised.operators import Operators
 from wprops.factorised.panels import Panels
-from wprops.factorised.response_file import CHARGES, Factors, Response
-from wprops.factorised.spectrum import BosonFit, fit_boson
-from wprops.factorised.sums import ResponseSums
-from wprops.physics.moments import Weighting, coefficients_from_means
+from wprops.factorised.remedies import Part
+from wprops.factorised.response_file import Factors, Response
+from wprops.factorised.sources import nominal_source, varied_sources
+from wprops.physics.moments import Weighting
 from wprops.systematics.catalog import (
     LOW_ACCEPTANCE,
     MASS_STEP,
@@ -37,6 +37,7 @@ from wprops.systematics.declaration import NOMINAL, Systematic, variation_label
 from wprops.templates.assemble import signal_name
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 #: Templates by variation.
 Templates = dict[str, FloatArray]
 
@@ -46,16 +47,12 @@ LINE_SHAPES = {
     for name, dm, dwidth in (("mw", MASS_STEP, 0.0), ("width", 0.0, WIDTH_STEP))
     for side, sign in (("up", 1.0), ("down", -1.0))
 }
-#: Number of A_i that have templates.
-_N_EVEN = len(EVEN_COMPONENTS) - 1
-#: Effective events (Σw)²/Σw² of a panel whose own ratio of spectra is used.
-_LEAST_EVENTS = 20.0
 
 
 def nominal_templates(
     response: Response, operators: Operators, index: int, weighting: Weighting
 ) -> FloatArray:
-    """Nominal templates of one charge.
+    """Nominal templates of one charge, without remedies.
 
     Parameters
     ----------
@@ -75,18 +72,27 @@ def nominal_templates(
     """
     pairs = {NOMINAL: (NOMINAL, NOMINAL)}
     tensor = _tensors(response, operators, index, pairs)[NOMINAL]
-    source = _source(response, operators.bosons[index], index, weighting)
+    source = nominal_source(response, operators.bosons[index], index, weighting)
     decays = contract(tensor, source, response.panels, cells_of(response.panels))
     grid = _efficiency(response, operators.efficiencies[NOMINAL], index)
     return bin_templates(decays, grid, response.panels)
 
 
 def all_templates(
-    response: Response, operators: Operators, index: int, weighting: Weighting
+    response: Response,
+    operators: Operators,
+    index: int,
+    weighting: Weighting,
+    parts: Sequence[Part] | None = None,
 ) -> Templates:
     """Templates of one charge, nominal and by every variation that is declared.
 
-    Arguments are those of `nominal_templates`.
+    Parameters
+    ----------
+    response, operators, index, weighting
+        As of `nominal_templates`.
+    parts : sequence of Part, optional
+        The parts of a remedy, whose templates add up; all events together without.
 
     Raises
     ------
@@ -96,8 +102,19 @@ def all_templates(
     records = [r for r in response.systematics if r.kind != "norm"]
     records = [r for r in records if r.processes & {SIGNAL, LOW_ACCEPTANCE}]
     wanted = {label for record in records for label in record.labels}
-    templates = dict(_of_detector(response, operators, index, weighting, wanted))
-    templates |= _of_line_shape(response, operators, index, weighting, wanted)
+    bosons = operators.bosons[index]
+    sources = {NOMINAL: nominal_source(response, bosons, index, weighting)}
+    sources |= varied_sources(response, bosons, index, weighting, wanted)
+    templates: Templates = {}
+    for part in parts or (Part(cells=cells_of(response.panels)),):
+        own = part.of(operators), part.cells
+        for found in (
+            _of_detector(response, *own, index, sources, wanted),
+            _of_line_shape(response, *own, index, sources[NOMINAL], wanted),
+        ):
+            for label, values in found:
+                known = templates.get(label)
+                templates[label] = values if known is None else known + values
     missing = sorted(wanted - set(templates))
     if missing:
         msg = (
@@ -112,12 +129,13 @@ def all_templates(
 def _of_detector(
     response: Response,
     operators: Operators,
+    cells: IntArray,
     index: int,
-    weighting: Weighting,
+    sources: Mapping[str, FloatArray],
     wanted: set[str],
 ) -> Iterator[tuple[str, FloatArray]]:
     """Nominal templates, kinematic variations, efficiencies and spectra."""
-    panels, cells = response.panels, cells_of(response.panels)
+    panels = response.panels
     responses, recoils = operators.responses[index], operators.acceptances
     kinematic = [label for label in recoils if label == NOMINAL or label in wanted]
     tensors = _tensors(
@@ -126,47 +144,43 @@ def _of_detector(
         index,
         {k: (k if k in responses else NOMINAL, k) for k in kinematic},
     )
-    bosons = operators.bosons[index]
-    source = _source(response, bosons, index, weighting)
 
     def grid(label: str) -> FloatArray:
         found = operators.efficiencies
         return _efficiency(response, found.get(label, found[NOMINAL]), index)
 
     for label in kinematic[1:]:
-        decays = contract(tensors.pop(label), source, panels, cells)
+        decays = contract(tensors.pop(label), sources[NOMINAL], panels, cells)
         yield label, bin_templates(decays, grid(label), panels)
-    decays = contract(tensors[NOMINAL], source, panels, cells)
+    decays = contract(tensors[NOMINAL], sources[NOMINAL], panels, cells)
     yield NOMINAL, bin_templates(decays, grid(NOMINAL), panels)
     for label in operators.efficiencies:
         if label in wanted and label not in kinematic:
             yield label, bin_templates(decays, grid(label), panels)
     for label, factor in _factor_variations(response.factors, index):
         yield label, bin_templates(decays, grid(NOMINAL) * factor, panels)
-    for label, varied in _varied_sources(response, bosons, index, weighting, wanted):
-        decays = contract(tensors[NOMINAL], varied, panels, cells)
-        yield label, bin_templates(decays, grid(NOMINAL), panels)
+    for label, source in sources.items():
+        if label != NOMINAL:
+            decays = contract(tensors[NOMINAL], source, panels, cells)
+            yield label, bin_templates(decays, grid(NOMINAL), panels)
 
 
 def _of_line_shape(
     response: Response,
     operators: Operators,
+    cells: IntArray,
     index: int,
-    weighting: Weighting,
+    source: FloatArray,
     wanted: set[str],
 ) -> Iterator[tuple[str, FloatArray]]:
     """Templates of other masses and widths."""
-    panels, cells = response.panels, cells_of(response.panels)
-    source = _source(response, operators.bosons[index], index, weighting)
     grid = _efficiency(response, operators.efficiencies[NOMINAL], index)
+    pairs = {NOMINAL: (NOMINAL, NOMINAL)}
     for label, shift in LINE_SHAPES.items():
         if label in wanted:
-            pairs = {NOMINAL: (NOMINAL, NOMINAL)}
             tensor = _tensors(response, operators, index, pairs, shift)[NOMINAL]
-            yield (
-                label,
-                bin_templates(contract(tensor, source, panels, cells), grid, panels),
-            )
+            decays = contract(tensor, source, response.panels, cells)
+            yield label, bin_templates(decays, grid, response.panels)
 
 
 def _tensors(
@@ -184,101 +198,6 @@ def _tensors(
         operators.acceptances,
         pairs,
     )
-
-
-def _source(
-    response: Response, bosons: BosonFit, index: int, weighting: Weighting
-) -> FloatArray:
-    """Bosons at the nodes by component, shape (6, n_q, n_y)."""
-    return _weighted(response, bosons.densities(response.panels), index, weighting, 0.0)
-
-
-def _varied_sources(
-    response: Response,
-    bosons: BosonFit,
-    index: int,
-    weighting: Weighting,
-    wanted: set[str],
-) -> Iterator[tuple[str, FloatArray]]:
-    """Bosons of the theory variations.
-
-    Their A_i differ from the nominal ones by the change of the mean in each cell;
-    those of low acceptance stay nominal.
-    """
-    sums, panels = response.sums, response.panels
-    labels = sums.labels["boson_varied"]
-    sliced = {
-        label
-        for record in response.systematics
-        if record.group == "scale_w"
-        for label in record.labels
-    }
-    for k, label in enumerate(labels):
-        if label in wanted & sliced:
-            density = bosons.densities(panels) * _panel_ratio(sums, k, index)
-            yield label, _weighted(response, density, index, weighting, 0.0)
-    use = [k for k, label in enumerate(labels) if label in wanted - sliced]
-    if not use:
-        return
-    fits = fit_boson(
-        sums.arrays["boson_varied"][use, index],
-        sums.arrays["boson_squares"][index],
-        panels,
-        nominal=bosons,
-        operator=f"varied boson spectra of charge {CHARGES[index]:+d}",
-        # Their goodness is that of the nominal fit, whose events they share.
-        accept=True,
-    )
-    means = [
-        _mean_coefficients(sums.arrays["polarisation"][k, index]) for k in (0, *use)
-    ]
-    for k, density, mean in zip(use, fits.densities(panels), means[1:], strict=True):
-        change = mean - means[0]
-        yield labels[k], _weighted(response, density, index, weighting, change)
-
-
-def _panel_ratio(sums: ResponseSums, label: int, index: int) -> FloatArray:
-    """Varied over nominal bosons of every panel, shape (n_qpanel, 1, n_ypanel, 1).
-
-    Scales act in slices of qT, at whose edges no smooth function could jump; they are
-    variations of low acceptance alone, which is one template. A panel with few
-    effective events has the ratio of all |Y|.
-    """
-    every = sums.arrays["boson_varied"][:, index]
-    nominal, varied = every[0], every[label]
-    squares = sums.arrays["boson_squares"][index]
-    common = varied.sum(axis=1) / nominal.sum(axis=1)
-    out = np.repeat(common[:, None], nominal.shape[1], axis=1)
-    filled = (nominal > 0.0) & (nominal**2 > _LEAST_EVENTS * squares)
-    np.divide(varied, nominal, out=out, where=filled)
-    return out[:, None, :, None]
-
-
-def _mean_coefficients(sums: FloatArray) -> FloatArray:
-    """A0 … A4 of all cells, and zeros for low acceptance, shape (5, n_cells + 1)."""
-    means = sums[:, 1:].T / sums[:, 0]
-    A = coefficients_from_means(means)[:_N_EVEN]
-    return np.pad(A, ((0, 0), (0, 1)))
-
-
-def _weighted(
-    response: Response,
-    density: FloatArray,
-    index: int,
-    weighting: Weighting,
-    change: FloatArray | float,
-) -> FloatArray:
-    """Multiply the density by A_i where the component carries it."""
-    panels, cells = response.panels, cells_of(response.panels)
-    shape = (*panels.qt_nodes.shape, *panels.absy_nodes.shape)
-    cell = np.broadcast_to(cells[:, None, :, None], shape)
-    A = response.coefficients[index, :_N_EVEN].reshape(_N_EVEN, *shape)
-    A = A + (change[:, cell] if isinstance(change, np.ndarray) else change)
-    if weighting == "sigma":
-        # Low acceptance is the sum of its components, so it carries them always.
-        A = np.where(cell == panels.binning.n_cells, A, 1.0)
-    source = density * np.concatenate([np.ones((1, *shape)), A])
-    return source.reshape(len(source), panels.qt_nodes.size, panels.absy_nodes.size)
 
 
 def _efficiency(response: Response, efficiency: FloatArray, index: int) -> FloatArray:

@@ -83,11 +83,11 @@ class Assumption:
     remedy: str
 
 
-def test_assumptions(
+def check_assumptions(
     sums: Arrays,
     panels: Panels,
     *,
-    tolerance: float = EFFECT_TOLERANCE,  # noqa: PT028 - no test of pytest
+    tolerance: float = EFFECT_TOLERANCE,
 ) -> tuple[Assumption, ...]:
     """Test all assumptions.
 

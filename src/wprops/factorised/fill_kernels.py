@@ -169,3 +169,13 @@ def fill_polarisation(cells, weight, ratios, harmonics, charge, into):  # type: 
             rows[v, 0] += w
             for k in range(harmonics.shape[1]):
                 rows[v, k + 1] += w * harmonics[i, k]
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_passing(eta_edges, pt_edges, muons, weight, charge, group, into):  # type: ignore[no-untyped-def]
+    """Add the weights of muons at (eta, pT) in classes, by charge."""
+    eta, pt = muons
+    for i in range(len(weight)):
+        one, two = find_bin(eta_edges, eta[i]), find_bin(pt_edges, pt[i])
+        if one >= 0 and two >= 0:
+            into[group[i], charge[i], one, two] += weight[i]

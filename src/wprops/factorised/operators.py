@@ -21,7 +21,6 @@ from wprops.factorised.efficiency import (
 from wprops.factorised.kernel import pt_nodes
 from wprops.factorised.line_shape import LineShape, fit_line_shape
 from wprops.factorised.momentum import response_matrix
-
 from wprops.factorised.recoil import acceptance
 from wprops.factorised.response_file import CHARGES, Response
 from wprops.factorised.spectrum import BosonFit, fit_boson
@@ -73,14 +72,14 @@ class Operators:
                 rows.append(_row(f"boson spectrum{name}", charge, fit, fit.degrees))
             rows.append(_row("line shape", charge, shape, len(shape.coefficients) - 1))
         for k, charge in enumerate(CHARGES):
-            fit = self.efficiency
+            efficiency = self.efficiency
             rows.append(
                 {
                     "operator": "efficiency",
                     "charge": charge,
-                    "chi2": float(fit.chi2[k].sum()),
-                    "ndf": int(fit.ndf[k].sum()),
-                    "shape": fit.curve.name,
+                    "chi2": float(efficiency.chi2[k].sum()),
+                    "ndf": int(efficiency.ndf[k].sum()),
+                    "shape": efficiency.curve.name,
                 }
             )
         return rows
@@ -202,7 +201,7 @@ def _acceptances(sums: ResponseSums, *, varied: bool) -> Varied:
     if varied:
         found |= _by_label(sums, "recoil_varied")
     # The classes' mean qT is that of all events, whatever moves the recoil.
-    mean = sums.arrays["recoil_qt"] / histogram.sum(axis=(1, 2))
+    mean = sums.mean_qt
     qt, pt = panels.qt_nodes.ravel(), panels.pt_centres
     return {label: acceptance(h, mean, qt, pt) for label, h in found.items()}
 

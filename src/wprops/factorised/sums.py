@@ -31,6 +31,7 @@ from wprops.factorised.panels import (
     RESIDUAL_STEP,
     Panels,
 )
+from wprops.factorised.recoil_classes import class_shapes, fill_classes
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.declaration import NOMINAL
 from wprops.templates.filling import N_FOLDS, bin_index, flat_index
@@ -80,7 +81,9 @@ class ResponseSums:
         selected weights of passing events in cells of the residual; ``recoil_qt``
         [class]: Σ w qT of them; ``recoil_matched`` [class, along, across]: generated
         weights of all events with a matched muon. ``check_…`` test assumptions, see
-        `wprops.factorised.check_sums`.
+        `wprops.factorised.check_sums`. ``recoil_fsr``, ``recoil_absy``,
+        ``recoil_pileup`` and ``passing_pileup`` are for remedies, see
+        `wprops.factorised.recoil_classes`.
     """
 
     panels: Panels
@@ -101,19 +104,24 @@ class ResponseSums:
             values += other.arrays[name]
         return self
 
+    @property
+    def mean_qt(self) -> FloatArray:
+        """Mean qT of passing events by panel [GeV]."""
+        return self.arrays["recoil_qt"] / self.fold_sum("recoil").sum(axis=(1, 2))
+
     def fold_sum(self, name: str) -> FloatArray:
         """Sum one of the arrays `FOLDED` over the folds."""
         return self.arrays[name].sum(axis=0)
 
-    def leave_out(self, fold: int) -> ResponseSums:
-        """Return the sums without a fold, scaled to all events, for a jackknife.
+    def leave_out(self, *folds: int) -> ResponseSums:
+        """Return the sums without some folds, scaled to all events, for a jackknife.
 
         Arrays without folds stay as they are.
         """
         arrays = dict(self.arrays)
         for name in FOLDED:
-            left = self.arrays[name] * (N_FOLDS / (N_FOLDS - 1))
-            left[fold] = 0.0
+            left = self.arrays[name] * (N_FOLDS / (N_FOLDS - len(folds)))
+            left[list(folds)] = 0.0
             arrays[name] = left
         return replace(self, arrays=arrays)
 
@@ -163,6 +171,7 @@ def array_shapes(
         "recoil": (N_FOLDS, *recoil),
         "recoil_qt": (n_q,),
         "recoil_matched": recoil,
+        **class_shapes(panels),
     } | {name: (len(labels[name]), *shape) for name, shape in varied.items()}
 
 
@@ -294,6 +303,7 @@ def _fill_recoil(sums: ResponseSums, decays: Decays) -> None:
         np.zeros(len(qt), np.int64),
         sums.arrays["recoil_matched"][None],
     )
+    fill_classes(decays, sums.panels, passing, sums.arrays)
     inside = passing >= 0
     sums.arrays["recoil_qt"] += np.bincount(
         passing[inside],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,9 +17,10 @@ from wprops.factorised.assemble import (
     nominal_templates,
     processes_of,
 )
-from wprops.factorised.assumptions import test_assumptions
+from wprops.factorised.assumptions import check_assumptions
 from wprops.factorised.closure import fit_simulation
 from wprops.factorised.operators import Operators, fit_operators
+from wprops.factorised.remedies import check_remedies, parts_of
 from wprops.factorised.response_file import CHARGES, Response
 from wprops.physics.moments import Weighting
 from wprops.store import TemplateSet
@@ -41,6 +42,7 @@ def factorised_set(
     weighting: Weighting = "sigma_A",
     n_replicas: int = 10,
     accept: bool = False,
+    remedies: Sequence[str] = (),
 ) -> TemplateSet:
     """Make factorised templates of the signal and of low acceptance.
 
@@ -63,15 +65,20 @@ def factorised_set(
         Replicas of the jackknife, a divisor of the number of folds; 0 for none.
     accept : bool
         Whether to go on with operators that do not fit.
+    remedies : sequence of str
+        Remedies for assumptions that fail, of `wprops.factorised.remedies.REMEDIES`.
+        The effects of the replicas are those without.
 
     Returns
     -------
     TemplateSet
         Its table ``factorised`` holds the goodness of all operators, the tests of the
-        assumptions and the closure by channel.
+        assumptions, the remedies and the closure by channel.
 
     Raises
     ------
+    ConfigError
+        If remedies are unknown or exclude each other.
     TemplateError
         If the files do not belong together or a variation is missing.
     FitError
@@ -83,11 +90,16 @@ def factorised_set(
             "take 2, 4, 5, 10 or 20, or 0 for none"
         )
         raise TemplateError(msg)
+    check_remedies(remedies)
     if plain is not None:
         _require_same(response, plain, weighting)
     operators = fit_operators(response, accept=accept)
-    indices = [k for k, charge in enumerate(CHARGES) if charge in response.generated]
-    templates = {k: all_templates(response, operators, k, weighting) for k in indices}
+    parts = parts_of(response.sums, operators, remedies)
+    templates = {
+        k: all_templates(response, operators, k, weighting, parts)
+        for k, charge in enumerate(CHARGES)
+        if charge in response.generated
+    }
     _add_statistics(templates, response, operators, weighting, n_replicas)
     records = (*response.systematics, *_statistics(n_replicas))
     channels = _channels(templates, response, records, plain)
@@ -95,8 +107,9 @@ def factorised_set(
         "operators": operators.goodness(),
         "assumptions": [
             asdict(test)
-            for test in test_assumptions(response.sums.arrays, response.panels)
+            for test in check_assumptions(response.sums.arrays, response.panels)
         ],
+        "remedies": sorted(set(remedies)),
     }
     if plain is not None:
         table["closure"] = {
@@ -151,7 +164,7 @@ def _add_statistics(
     replicas: dict[int, list[FloatArray]] = {k: [] for k in templates}
     for replica in range(n_replicas):
         left_out = range(replica * size, (replica + 1) * size)
-        part = replace(response, sums=response.sums.leave_out(left_out))
+        part = replace(response, sums=response.sums.leave_out(*left_out))
         # The nominal fit was accepted; parts of its events have the same shapes.
         fitted = fit_operators(part, nominal=operators, accept=True)
         for k, found in replicas.items():

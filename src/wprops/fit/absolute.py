@@ -86,7 +86,15 @@ def _channel(channel: Channel) -> Channel:
 def _shared(group: SharedEvents, scales: Mapping[str, float]) -> SharedEvents:
     factors = np.array([scales[name] for name in group.processes])
     both = np.multiply.outer(factors, factors)[:, :, None, None]
-    return replace(group, products=group.products * both)
+    # the derivative is that of the sum at the generated strengths, which stays
+    each = np.append(factors, 1.0)[:, None, None]
+    derivative, folds = group.derivative_products, group.folds
+    return replace(
+        group,
+        products=group.products * both,
+        derivative_products=None if derivative is None else derivative * each,
+        folds=None if folds is None else folds * each[: folds.shape[1]],
+    )
 
 
 def _scale(channel: Channel, process: Process) -> float:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError
-from wprops.fit.ansatz import LAM_TUNG, Ansatz, Degrees, build_span, lowest_degrees
+from wprops.fit.ansatz import LAM_TUNG, Ansatz, Degrees, lowest_degrees
 from wprops.fit.parameters import Parameters
 from wprops.fit.regularisation import estimate, reachable_chi2
 from wprops.fit.smoothing import Comparison
+from wprops.fit.span import build_span
 from wprops.store import TemplateSet
 
 Array = NDArray[np.float64]
@@ -48,7 +49,7 @@ def compare_degrees(
     Raises
     ------
     ConfigError, FitError
-        As `wprops.fit.ansatz.build_span` and `wprops.fit.regularisation.estimate`.
+        As `wprops.fit.span.build_span` and `wprops.fit.regularisation.estimate`.
     """
     span = build_span(templates, parameters, ansatz, start)
     small = estimate(span, values, covariance, start=start)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from wprops.errors import ConfigError, FitError
-from wprops.fit.ansatz import Span
 from wprops.fit.external import External
 from wprops.fit.finite_mc import correct
 from wprops.fit.likelihood import Likelihood
@@ -28,14 +27,16 @@ from wprops.fit.minimise import Minimum
 from wprops.fit.model import Model
 from wprops.fit.regularisation import Estimate, require_strength
 from wprops.fit.run import fit_model
+from wprops.fit.span import Span
 from wprops.fit.template_noise import Derivatives
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 #: Distance to the solution at which the penalty need not be linearised again [NLL].
 _DISTANCE = 1e-6
-#: Fraction of a step below which steps are given up.
-_SMALLEST = 0.01
+_MAX_FITS = 40
+#: Number of fits whose steps are combined.
+_MEMORY = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,37 +209,62 @@ def with_penalty(
 
 
 class _Linearisation:
-    """Where a penalty is linearised, fit after fit."""
+    """Where a penalty is linearised, fit after fit.
+
+    Points are given by quantities instead of their strengths, since ratios of
+    strengths are far from linear where cross sections are poorly known. Steps combine
+    the last ones such that the distance to the fits, to first order, is least
+    (D. G. Anderson, J. ACM 12 (1965) 547): alone they would zigzag.
+    """
 
     def __init__(self, span: Span, strength: float, point: Array) -> None:
         self._span, self._strength, self.point = span, strength, point
-        self._fraction, self._last = 1.0, np.inf
+        self._places: list[Array] = []
+        self._steps: list[Array] = []
 
     def moves_to(self, values: Array, information: Array) -> bool:
-        """Go towards the end of the linearised problem; False if that is no step.
+        """Go towards the result of a fit, or return False if that is no step.
 
-        In quantities, since ratios of strengths are far from linear where cross
-        sections are poorly known; and half as far where steps do not get shorter.
+        Raises
+        ------
+        FitError
+            If the last of `_MAX_FITS` fits is still away.
         """
-        away = values - self.point
+        span, point = self._span, self.point
+        away = values - point
         distance = float(away @ information @ away)
         if distance < _DISTANCE:
             return False
-        if distance > 0.5 * self._last:
-            self._fraction /= 2
-        if self._fraction < _SMALLEST:
+        if len(self._steps) == _MAX_FITS:
             msg = (
-                f"the penalty of strength {self._strength:g} does not settle: the last "
-                f"step was {distance**0.5:.2g} errors long; lower it, or raise the "
-                "degrees of the ansatz"
+                f"the penalty of strength {self._strength:g} did not settle in "
+                f"{_MAX_FITS} fits: the last step was {distance**0.5:.2g} errors long; "
+                "lower it, or raise the degrees of the ansatz"
             )
             raise FitError(msg)
-        self._last = distance
-        step = self._fraction * away
-        span, point = self._span, self.point
-        numbers = span.numbers(point) + span.jacobian(point) @ step
-        self.point = span.moved_to(point + step, numbers)
+        place, step = point.copy(), away.copy()
+        place[span.strengths] = span.numbers(point)
+        step[span.strengths] = span.jacobian(point) @ away
+        self._places.append(place)
+        self._steps.append(step)
+        place = self._combined(span.tangent(point), information)
+        numbers = place[span.strengths]
+        place[span.strengths] = values[span.strengths]
+        self.point = span.moved_to(place, numbers)
         return True
+
+    def _combined(self, tangent: Array, information: Array) -> Array:
+        places = np.array(self._places[-_MEMORY:])
+        steps = np.array(self._steps[-_MEMORY:])
+        end = places[-1] + steps[-1]
+        if len(steps) == 1:
+            return end
+        metric = tangent.T @ information @ tangent
+        changes = np.diff(steps, axis=0)
+        normal = changes @ metric @ changes.T
+        share = linalg.lstsq(normal, changes @ metric @ steps[-1])[0]
+        combined: Array = end - share @ (np.diff(places, axis=0) + changes)
+        return combined
 
 
 def _estimate(

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError, FitError
-from wprops.fit.ansatz import Span
 from wprops.fit.covariance import factorise
 from wprops.fit.parameters import Parameters
 from wprops.fit.smoothing import Departures, independent
+from wprops.fit.span import Span
 
 Array = NDArray[np.float64]
 #: Gain in χ² below which steps end, and that which rounding may hide.

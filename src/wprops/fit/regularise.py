@@ -13,7 +13,7 @@ from scipy.stats import chi2
 from wprops.axes import EVEN_COMPONENTS
 from wprops.channels import Generated
 from wprops.errors import TemplateError
-from wprops.fit.ansatz import SIGMA, Ansatz, Span, build_span, default_ansatz
+from wprops.fit.ansatz import SIGMA, Ansatz, default_ansatz
 from wprops.fit.blinding import require_revealed
 from wprops.fit.degrees import compare_degrees, find_degrees, lowest_ansatz
 from wprops.fit.derived import MASS, Derived, Quantity, derive, quantities
@@ -32,6 +32,7 @@ from wprops.fit.regularised import Quality, Regularised, Source
 from wprops.fit.results import FitResult, GoodnessOfFit
 from wprops.fit.run import likelihood_at, template_digest
 from wprops.fit.smoothing import l_curve, scatter
+from wprops.fit.span import Span, build_span
 from wprops.fit.template_noise import mass_derivatives
 from wprops.store import TemplateSet
 from wprops.systematics.catalog import MASS_STEP
@@ -95,7 +96,7 @@ def regularise(
     found: Estimate = estimate(span, *free, strength=strength, start=start)
     source = free_source
     if simultaneous:
-        found, source = _penalised(templates, result, span, strength, found.values)
+        found, source = _penalised(templates, result, span, strength)
     derived = quantities(templates, parameters)
     numbers = _cells(derived)
     responses = responses_to_truth(numbers, parameters, found)
@@ -154,7 +155,6 @@ def _penalised(
     result: FitResult,
     span: Span,
     strength: float,
-    start: Array,
 ) -> tuple[Estimate, Source]:
     """Fit the data of a result again, with a penalty; corrected where possible."""
     model = build_model(templates, channels=tuple(result.postfit))
@@ -169,7 +169,6 @@ def _penalised(
         counts,
         span,
         strength,
-        start=start,
         fixed=options["frozen"],
         barlow_beeston=with_noise,
         **given,

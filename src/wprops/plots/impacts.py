@@ -70,6 +70,20 @@ def plot_impacts(
     return figure
 
 
+def has_impacts(impacts: Impacts, quantity: str) -> bool:
+    """Whether a parameter has an impact on a quantity that it is not itself.
+
+    Raises
+    ------
+    TemplateError
+        If there are no impacts on the quantity.
+    """
+    row = impacts.index(quantity)
+    tables = impacts.traditional[row], impacts.global_[row]
+    others = _largest(*tables, np.sqrt(impacts.total[row]))
+    return any(bool(table[others].any()) for table in tables)
+
+
 def _largest(traditional: Array, global_: Array, total: float) -> Index:
     """Order what is not the quantity itself from the largest to the smallest."""
     size = np.maximum(abs(traditional), abs(global_))

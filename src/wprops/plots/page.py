@@ -115,6 +115,32 @@ def table_of_records(
     return Table(caption=caption, columns=columns, rows=rows, is_folded=is_folded)
 
 
+def rounded(value: float, error: float) -> str:
+    """Write a number with two significant digits of its error, or to the unit.
+
+    Examples
+    --------
+    >>> [rounded(1234.56, error) for error in (345.6, 1.234, 0.0961)]
+    ['1,235', '1,234.6', '1,234.560']
+    """
+    digits = 1 - math.floor(math.log10(error)) if error > 0 else 3
+    return f"{value:,.{max(digits, 0)}f}"
+
+
+def with_error(value: float, error: float) -> str:
+    r"""Write a measurement on one line; one without a finite error is missing.
+
+    Examples
+    --------
+    >>> with_error(80.36925, 0.01234), with_error(1.0, math.nan)
+    ('80.369\xa0±\xa00.012', '—')
+    """
+    if not math.isfinite(error):
+        return "—"
+    parts = rounded(value, error), "±", rounded(error, error)
+    return "\N{NO-BREAK SPACE}".join(parts)
+
+
 def format_cell(value: Any) -> str:
     """Format a value of a table: four significant digits, thousands grouped.
 

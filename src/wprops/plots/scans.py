@@ -121,14 +121,7 @@ def plot_scan_plane(
             first, second, shown, cmap="viridis_r", vmin=0, vmax=9, shading="nearest"
         )
         figure.colorbar(image, ax=ax, label="2 ΔNLL", extend="max")
-        ax.contour(
-            first,
-            second,
-            shown,
-            levels=HEIGHTS[2],
-            colors="white",
-            linestyles=["-", "--"],
-        )
+        _draw_contours(ax, first, second, shown)
         _draw_ellipse(ax, scan)
         failed = scan.points[~np.isfinite(scan.nll)]
         ax.plot(*failed.T, "x", color="#bd1f01")
@@ -141,6 +134,18 @@ def plot_scan_plane(
         ax.ticklabel_format(useOffset=False)
         add_label(ax, label)
     return figure
+
+
+def _draw_contours(
+    ax: Axes, first: Array, second: Array, height: np.ma.MaskedArray
+) -> None:
+    """Draw the heights that the grid reaches."""
+    found = height.compressed()
+    for level, line in zip(HEIGHTS[2], ("-", "--"), strict=True):
+        if (found < level).any() and (found > level).any():
+            ax.contour(
+                first, second, height, levels=[level], colors="white", linestyles=line
+            )
 
 
 def _draw_ellipse(ax: Axes, scan: Scan) -> None:
