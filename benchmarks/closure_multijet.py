@@ -3,8 +3,9 @@
 Events are drawn in chunks and go through the cuts of the analysis without files. At
 ``--scale 1`` the data are those of 35.9 fb⁻¹, some 130 and 105 million selected muons
 of which 7 million each are multijet, and the simulation has 4.7 fb⁻¹; smaller scales
-take that part of both. It takes WALLTIME of one core and half a gigabyte. Data are drawn twice: with a fake rate that does not depend on
-mT, and with one that grows by 5 % per 40 GeV, which the estimate does not know of.
+take that part of both. The whole takes 40 minutes of one core and half a gigabyte. Data
+are drawn twice: with a fake rate that does not depend on mT, and with one that grows by
+5 % per 40 GeV, which the estimate does not know of.
 """
 
 from __future__ import annotations

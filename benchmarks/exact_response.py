@@ -9,13 +9,14 @@ acceptance of a Gaussian recoil and finer nodes.
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from wprops.axes import EVEN_COMPONENTS, Binning
+from wprops.axes import EVEN_COMPONENTS, FULL, Binning
 from wprops.events.toy.detector import muon_resolution, selection_efficiency
 from wprops.events.toy.sampling import sample_bosons
 from wprops.events.toy.truth import ToyTruth, bin_truth, coefficients, density
@@ -38,6 +39,7 @@ from wprops.factorised.toy_decays import ToyEnsemble
 from wprops.physics.breit_wigner import line_shape
 from wprops.physics.collins_soper import leptons_from_angles
 from wprops.systematics.declaration import NOMINAL
+from wprops.templates.assemble import CHARGES
 
 FloatArray = NDArray[np.float64]
 
@@ -215,7 +217,9 @@ def true_templates(
     etas = panels.eta_nodes[half:].ravel()
     for group in _groups(truth, len(etas)):
         responses = {
-            f"{i}": np.stack([_response(ensemble, nodes.pt, e, panels.pt) for e in etas[six]])
+            f"{i}": np.stack(
+                [_response(ensemble, nodes.pt, e, panels.pt) for e in etas[six]]
+            )
             for i, six in enumerate(group)
         }
         pairs = {name: (name, "e") for name in responses}
@@ -251,8 +255,8 @@ def _response(
     ensemble: ToyEnsemble, pt: FloatArray, eta: float, edges: FloatArray
 ) -> FloatArray:
     """Probabilities of the fine bins at one eta, shape (n_nodes, n_pt)."""
-    limits = pt[:, None], eta, edges
-    return np.diff(response_below(ensemble.truth, *limits, fsr=ensemble.fsr), axis=1)
+    places = pt[:, None], np.full(1, eta), edges
+    return np.diff(response_below(ensemble.truth, *places, fsr=ensemble.fsr), axis=1)
 
 
 def _sum_bosons(
@@ -306,3 +310,18 @@ def gaussian_series(truth: ToyTruth, qt: FloatArray, pt: FloatArray) -> FloatArr
     series = 2 / order * np.einsum("la,qap->qlp", basis, values)
     series[:, 0] /= 2
     return series
+
+
+def exact_set(ensemble: ToyEnsemble, path: Path | None) -> dict[str, FloatArray]:
+    """Integrate the truth of both channels, or read what a file keeps of it."""
+    if path is not None and path.exists():
+        with np.load(path) as file:
+            return dict(file)
+    found = {n: true_templates(ensemble, charge, FULL) for n, charge in CHARGES.items()}
+    # Low acceptance as in the template files: the sum of its components.
+    for values in found.values():
+        values[-1, 0] = values[-1].sum(axis=0)
+        values[-1, 1:] = 0.0
+    if path is not None:
+        np.savez(path, allow_pickle=False, **found)
+    return found

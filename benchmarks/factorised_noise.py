@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.exact_response import true_templates
+from benchmarks.exact_response import exact_set
 from benchmarks.factorised_bias import merged, solve
 from wprops.axes import EVEN_COMPONENTS, FULL
 from wprops.channels import Channel
@@ -86,7 +86,7 @@ def main() -> None:
     deviations = VARYING_RESOLUTION if options.varying_resolution else {}
     truth = deviate(ToyTruth(), deviations)
     ensemble = ToyEnsemble(n_events=10**8, seed=1, truth=truth, fsr=options.fsr)
-    exact = _exact(ensemble, options.exact)
+    exact = exact_set(ensemble, options.exact)
     for name in CHARGES:
         print(name)
         common_factors(exact[name])
@@ -108,20 +108,6 @@ def main() -> None:
             )
             for kind, templates in (("plain", plain), ("factorised", made)):
                 compare(kind, stacked(templates.channel(name)), exact[name])
-
-
-def _exact(ensemble: ToyEnsemble, path: Path | None) -> dict[str, FloatArray]:
-    if path is not None and path.exists():
-        with np.load(path) as file:
-            return dict(file)
-    found = {n: true_templates(ensemble, charge, FULL) for n, charge in CHARGES.items()}
-    # Low acceptance as in the template files: the sum of its components.
-    for values in found.values():
-        values[-1, 0] = values[-1].sum(axis=0)
-        values[-1, 1:] = 0.0
-    if path is not None:
-        np.savez(path, **found)
-    return found
 
 
 if __name__ == "__main__":

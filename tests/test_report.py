@@ -34,7 +34,7 @@ def page(templates, result, tmp_path_factory):
 def test_the_page_is_well_formed_and_loads_nothing(page):
     parser = parse(page)
     figures = [link for link in parser.links if link.startswith("data:")]
-    assert len(figures) == 19
+    assert len(figures) == 20
     others = set(parser.links) - set(figures)
     assert all(link.startswith("#section-") for link in others)
 
@@ -65,6 +65,8 @@ def test_the_page_says_what_limits_the_result(page, result):
     assert f"Finite simulation: {result.finite_mc.verdict}." in page
     slopes = result.finite_mc.slopes[: result.parameters.n_poi]
     assert f"slopes from {slopes.min():.2f} to {slopes.max():.2f}" in page
+    assert "growth with the simulation" in page
+    assert "Wminus/A4: 9 sound; median error" in page
 
 
 def test_tables_timings_and_provenance_are_shown_escaped(page):

@@ -1,11 +1,13 @@
 """Figures of impacts show the numbers they are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wprops.errors import TemplateError
 from wprops.fit.impacts import Impacts
-from wprops.plots.impacts import plot_impact_groups, plot_impacts
+from wprops.plots.impacts import has_impacts, plot_impact_groups, plot_impacts
 from wprops.plots.style import SampleLabel
 
 LABEL = SampleLabel(luminosity=0.02)
@@ -50,6 +52,15 @@ def test_impacts_go_from_the_largest_down_without_the_quantity_itself(impacts):
     low, high = bars.get_xlim()
     assert low < -0.02
     assert high > 0.02
+
+
+def test_a_quantity_is_not_its_own_impact(impacts):
+    assert has_impacts(impacts, "m_W")
+    alone = np.array([[1.0, 0, 0, 0], [0.05, 0, 0, 0]])
+    own = replace(impacts, traditional=alone, global_=np.zeros((2, 4)))
+    assert not has_impacts(own, "m_W")
+    with pytest.raises(TemplateError, match="no impacts on 'm_Z'"):
+        has_impacts(impacts, "m_Z")
 
 
 def test_only_so_many_are_shown(impacts):

@@ -1,7 +1,10 @@
 """Figures of profile likelihoods show the points they are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from matplotlib.contour import QuadContourSet
 
 from wprops.errors import ConfigError
 from wprops.fit.intervals import Interval
@@ -59,6 +62,17 @@ def test_a_plane_has_its_points_where_they_belong(plane):
     assert shown.mask.ravel().tolist() == [False] * 11 + [True]
     crosses = [drawn for drawn in ax.lines if drawn.get_marker() == "x"]
     assert crosses[0].get_xydata().tolist() == [[1, 4]]
+
+
+def test_heights_that_a_plane_does_not_reach_are_not_drawn(plane):
+    def n_contours(scan):
+        ax = plot_scan_plane(scan, label=LABEL).axes[0]
+        return sum(isinstance(drawn, QuadContourSet) for drawn in ax.collections)
+
+    assert n_contours(plane) == 2
+    assert n_contours(replace(plane, nll=0.1 * plane.nll)) == 0
+    assert n_contours(replace(plane, nll=plane.nll + 10)) == 0
+    assert n_contours(replace(plane, nll=np.full(12, np.nan))) == 0
 
 
 def test_the_number_of_parameters_has_to_fit_the_figure(line, plane):

@@ -174,7 +174,7 @@ def _fill_mass(qt, y, mass, weight, qt_edges, cells, products):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
-def _direction(qt, y, mass, costheta, phistar, pt):  # type: ignore[no-untyped-def]
+def muon_direction(qt, y, mass, costheta, phistar, pt):  # type: ignore[no-untyped-def]
     """Cosine and sine of the muon's angle from qT, counter-clockwise."""
     s = np.sqrt(max(1.0 - costheta * costheta, 0.0))
     turn = 1.0 if y >= 0.0 else -1.0
@@ -219,7 +219,7 @@ def _fill_muons(  # type: ignore[no-untyped-def]
         w, s = weight[i], selected[j] if passes[j] else 0.0
         sign = 0 if charge[i] > 0.0 else 1
         puclass = find_class(PILEUP, pileup[j])
-        cosphi, sinphi = _direction(
+        cosphi, sinphi = muon_direction(
             qt[i], y[i], mass[i], costheta[i], phistar[i], pt[i]
         )
         if window[0] <= reco_eta[j] < window[1] and window[2] <= p < window[3]:

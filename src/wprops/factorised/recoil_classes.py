@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wprops.factorised import fill_kernels as kernels
-from wprops.factorised.check_sums import ABSY, HARD_FSR, PILEUP
+from wprops.factorised.check_sums import ABSY, PILEUP
 from wprops.factorised.decays import Decays, FloatArray, IntArray
 from wprops.factorised.panels import (
     RESIDUAL_PAR,
@@ -22,8 +22,8 @@ from wprops.factorised.panels import (
 )
 from wprops.systematics.declaration import NOMINAL
 
-#: Inner edges of the classes by variable: pT_reco/pT_gen, |Y|, and true interactions.
-RECOIL_CLASSES = {"fsr": HARD_FSR, "absy": ABSY, "pileup": PILEUP}
+#: Inner edges of the classes by variable: |Y|, and true interactions.
+RECOIL_CLASSES = {"absy": ABSY, "pileup": PILEUP}
 
 
 def class_shapes(panels: Panels) -> dict[str, tuple[int, ...]]:
@@ -51,14 +51,12 @@ def fill_classes(
     place : ndarray of int, shape (m,)
         Panel in qT of the passing muons that ``recoil`` counts, −1 for others.
     into : mapping of str to ndarray
-        Arrays to add to: ``recoil_fsr`` (2, n_qt, n_par, n_perp), ``recoil_absy`` and
-        ``recoil_pileup`` (6, …), selected weights of passing muons, which add up to
-        ``recoil``; ``passing_pileup`` (6, 2, n_eta, n_pt), selected weights by charge
+        Arrays to add to: ``recoil_absy`` and ``recoil_pileup`` (6, n_qt, n_par,
+        n_perp), selected weights of passing muons, which add up to ``recoil``; ``passing_pileup`` (6, 2, n_eta, n_pt), selected weights by charge
         (+, −) in the efficiency's bins, which add up to those of ``efficiency``.
     """
     weight, residual = decays.selected_weight[NOMINAL], decays.residual[NOMINAL]
     groups = {
-        "fsr": decays.reco_pt[NOMINAL] / decays.pt[decays.reco],
         "absy": np.abs(decays.y[decays.reco]),
         "pileup": decays.pileup,
     }
@@ -72,7 +70,6 @@ def fill_classes(
         (decays.reco_eta, decays.reco_pt[NOMINAL]),
         np.where(decays.passes, weight, 0.0),
         (decays.charge[decays.reco] < 0).astype(np.int64),
-        # The last variable is pile-up.
-        group,
+        np.digitize(decays.pileup, PILEUP),
         into["passing_pileup"],
     )

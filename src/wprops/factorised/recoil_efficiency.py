@@ -179,10 +179,28 @@ def weighted_acceptance(
     cosphi = np.cos(np.pi * (np.arange(n) + 0.5) / n)
     values = chebvander(cosphi, series.shape[1] - 1) @ series
     values *= acceptance_ratio(histogram, mean_qt, qt, cosphi, pt, efficiency, cut=cut)
-    out = dct(values, axis=1)[:, : series.shape[1]] / n
-    out[:, 0] *= 0.5
+    out = chebyshev_series(values, series.shape[1])
     # A node keeps its number of polynomials, beyond which there is only noise.
     return np.where(np.any(series != 0.0, axis=2, keepdims=True), out, 0.0)
+
+
+def chebyshev_series(values: FloatArray, n_order: int) -> FloatArray:
+    r"""Coefficients of :math:`T_l(\cos\phi)` of values at the Chebyshev nodes.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_q, n, n_pt)
+        At :math:`\cos\phi = \cos(\pi (i + 1/2)/n)`.
+    n_order : int
+        Number of coefficients, at most n.
+
+    Returns
+    -------
+    ndarray, shape (n_q, n_order, n_pt)
+    """
+    out: FloatArray = dct(values, axis=1)[:, :n_order] / values.shape[1]
+    out[:, 0] *= 0.5
+    return out
 
 
 def acceptance_ratio(

@@ -10,7 +10,8 @@ all events, which neglects products of both.
     One part, with the acceptance of `wprops.factorised.recoil_efficiency`.
 
 ``fsr``
-    Muons that radiated hard, with pT_reco/pT_gen below 0.9, and the others.
+    Muons that radiated hard, with pT_reco/pT_gen below 0.9, and the others, with the
+    acceptances of `wprops.factorised.photon_recoil`.
 
 ``absy``
     Bosons in six ranges of \|Y\|.
@@ -34,6 +35,7 @@ from wprops.factorised.contraction import cells_of
 from wprops.factorised.kernel import pt_nodes
 from wprops.factorised.operators import Operators, Varied
 from wprops.factorised.panels import Panels
+from wprops.factorised.photon_recoil import photon_shift, shifted_acceptance
 from wprops.factorised.recoil import acceptance
 from wprops.factorised.recoil_classes import RECOIL_CLASSES
 from wprops.factorised.recoil_efficiency import fit_along, weighted_acceptance
@@ -43,8 +45,10 @@ from wprops.systematics.declaration import NOMINAL
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-#: Names of the remedies; of those with classes only one can be taken.
-REMEDIES = ("recoil_efficiency", *RECOIL_CLASSES)
+# Remedies with parts, of which only one can be taken.
+_DIVIDING = ("fsr", *RECOIL_CLASSES)
+#: Names of the remedies.
+REMEDIES = ("recoil_efficiency", *_DIVIDING)
 #: Filled cells of the residual, so events at least, of a panel in qT with a residual
 #: of its own: 100 events know an acceptance to 5 %, of a part of all events.
 LEAST_CELLS = 100
@@ -114,7 +118,7 @@ def check_remedies(remedies: Sequence[str]) -> None:
             f"{', '.join(REMEDIES)}"
         )
         raise ConfigError(msg)
-    dividing = sorted(set(remedies) & set(RECOIL_CLASSES))
+    dividing = sorted(set(remedies) & set(_DIVIDING))
     if len(dividing) > 1:
         msg = (
             f"the remedies {' and '.join(dividing)} divide the events in different "
@@ -151,33 +155,48 @@ def parts_of(
         If all events are in one class, or there are too few of them.
     """
     check_remedies(remedies)
-    panels, common = sums.panels, None
+    panels, cells = sums.panels, cells_of(sums.panels)
+    common: FloatArray | None = None
     if "recoil_efficiency" in remedies:
         common = _recoil_efficiency(sums, operators)
-    dividing = [name for name in remedies if name in RECOIL_CLASSES]
-    if not dividing:
-        return (Part(cells=cells_of(panels), acceptance=common),)
-    (variable,) = set(dividing)
-    acceptances = [
-        _added(_own_acceptance(sums, operators, histogram), common)
-        for histogram in sums.arrays[f"recoil_{variable}"]
-    ]
+    (variable,) = set(remedies) & set(_DIVIDING) or {None}
+    if variable is None:
+        return (Part(cells=cells, acceptance=common),)
+    if variable == "fsr":
+        acceptances = _photon_acceptances(sums, operators)
+    else:
+        every = sums.arrays[f"recoil_{variable}"]
+        acceptances = [_own_acceptance(sums, operators, own) for own in every]
+    parts = [Part(cells=cells, acceptance=_added(a, common)) for a in acceptances]
     if variable == "absy":
         return tuple(
-            Part(cells=cells_of_class(panels, group), acceptance=own)
-            for group, own in enumerate(acceptances)
+            replace(part, cells=cells_of_class(panels, group))
+            for group, part in enumerate(parts)
         )
-    cells = cells_of(panels)
     if variable == "fsr":
+        shares = response_shares(panels)
         return tuple(
-            Part(cells=cells, acceptance=own, response=share)
-            for own, share in zip(acceptances, response_shares(panels), strict=True)
+            replace(part, response=share)
+            for part, share in zip(parts, shares, strict=True)
         )
     return tuple(
-        Part(cells=cells, acceptance=own, efficiency=share)
-        for own, share in zip(acceptances, pileup_shares(sums), strict=True)
+        replace(part, efficiency=share)
+        for part, share in zip(parts, pileup_shares(sums), strict=True)
         if share.any()
     )
+
+
+def _photon_acceptances(sums: ResponseSums, operators: Operators) -> list[FloatArray]:
+    """Acceptances with and without hard photons in the recoil, minus that of all."""
+    moments, panels = sums.arrays["photons"], sums.panels
+    change = shifted_acceptance(
+        operators.acceptances[NOMINAL],
+        panels.qt_nodes.ravel(),
+        photon_shift(moments, panels),
+    )
+    # The average of both classes is the acceptance of all.
+    hard = moments[0, :, 0].sum() / moments[..., 0].sum()
+    return [(1.0 - hard) * change, -hard * change]
 
 
 def _recoil_efficiency(sums: ResponseSums, operators: Operators) -> FloatArray:

@@ -31,6 +31,7 @@ from wprops.factorised.panels import (
     RESIDUAL_STEP,
     Panels,
 )
+from wprops.factorised.photon_recoil import fill_photons, photon_shape
 from wprops.factorised.recoil_classes import class_shapes, fill_classes
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.declaration import NOMINAL
@@ -81,9 +82,10 @@ class ResponseSums:
         selected weights of passing events in cells of the residual; ``recoil_qt``
         [class]: Σ w qT of them; ``recoil_matched`` [class, along, across]: generated
         weights of all events with a matched muon. ``check_…`` test assumptions, see
-        `wprops.factorised.check_sums`. ``recoil_fsr``, ``recoil_absy``,
-        ``recoil_pileup`` and ``passing_pileup`` are for remedies, see
-        `wprops.factorised.recoil_classes`.
+        `wprops.factorised.check_sums`. ``recoil_absy``, ``recoil_pileup``
+        and ``passing_pileup`` are for remedies, see `fill_classes` in
+        `wprops.factorised.recoil_classes`, and so is ``photons``, see `fill_photons`
+        in `wprops.factorised.photon_recoil`.
     """
 
     panels: Panels
@@ -171,6 +173,7 @@ def array_shapes(
         "recoil": (N_FOLDS, *recoil),
         "recoil_qt": (n_q,),
         "recoil_matched": recoil,
+        "photons": photon_shape(panels),
         **class_shapes(panels),
     } | {name: (len(labels[name]), *shape) for name, shape in varied.items()}
 
@@ -304,6 +307,7 @@ def _fill_recoil(sums: ResponseSums, decays: Decays) -> None:
         sums.arrays["recoil_matched"][None],
     )
     fill_classes(decays, sums.panels, passing, sums.arrays)
+    fill_photons(decays, sums.panels, sums.arrays["photons"])
     inside = passing >= 0
     sums.arrays["recoil_qt"] += np.bincount(
         passing[inside],

@@ -32,6 +32,7 @@ from wprops.plots.style import SampleLabel
 from wprops.store import TemplateSet
 
 Row = dict[str, Any]
+_SPACE = "\N{NO-BREAK SPACE}"
 #: Title of the axis of a label such as ``"y0_qt2"``, by its letters.
 _AXES = {"y": "|Y|", "qt": "qT [GeV]"}
 
@@ -105,8 +106,10 @@ def simulation_section(
         "± data and ± simulation are parts of its error, λ is information over noise "
         "in the weakest direction that matters. "
         "Undetermined numbers are not to be quoted.",
-        *doubling_lines(gate),
     ]
+    if gate.prior is not None:
+        checked = [line.strip() for line in doubling_lines(gate)]
+        paragraphs.append(f"Corrected with a {'; '.join(checked)}.")
     figures = []
     grown = growth_of(result, templates, model)
     if is_known(grown):
@@ -239,7 +242,7 @@ def _bin(bin_name: str, generated: Generated) -> Row:
         axis = part.rstrip("0123456789")
         index = int(part[len(axis) :])
         low, high = edges[axis][index : index + 2]
-        ranges[_AXES[axis]] = f"{low:g}–{high:g}"
+        ranges[_AXES[axis]] = f"{low:g}{_SPACE}to{_SPACE}{high:g}"
     return ranges
 
 
@@ -256,8 +259,8 @@ def _results(gate: Gate, index: int) -> Row:
     row["slope"] = f"{gate.slopes[index]:.2f}"
     row["λ"] = f"{gate.eigenvalues[index]:.1f}"
     if gate.prior is not None:
-        row["prior × 2: value [σ]"] = f"{gate.changes[0, index]:+.2f}"
-        row["error"] = f"{gate.changes[1, index]:+.0%}"
+        value, error = gate.changes[:, index]
+        row["prior × 2"] = f"{value:+.2f} σ, error {error:+.0%}"
     row["verdict"] = gate.verdicts[index]
     return row
 
