@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wprops import __version__
-from wprops.commands import inference, interchange, production
+from wprops.commands import inference, interchange, production, study
 from wprops.errors import WpropsError
 
 # Matrices of a fit and of PDF weights are small: threads of BLAS would only wait for
@@ -57,6 +57,7 @@ for _command in (
     inference.report,
     interchange.export,
     interchange.import_,
+    study.study,
     production.demo,
 ):
     main.add_command(_command)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wprops.factorised import fill_kernels as kernels
-from wprops.factorised.check_sums import ABSY, PILEUP
+from wprops.factorised.check_sums import ABSY, HARD_FSR, PILEUP
 from wprops.factorised.decays import Decays, FloatArray, IntArray
 from wprops.factorised.panels import (
     RESIDUAL_PAR,
@@ -34,7 +34,8 @@ def class_shapes(panels: Panels) -> dict[str, tuple[int, ...]]:
         f"recoil_{variable}": (len(edges) + 1, *recoil)
         for variable, edges in RECOIL_CLASSES.items()
     }
-    return shapes | {"passing_pileup": (len(PILEUP) + 1, *efficiency)}
+    passing = len(PILEUP) + 1, *efficiency
+    return shapes | {"recoil_soft": recoil, "passing_pileup": passing}
 
 
 def fill_classes(
@@ -52,8 +53,10 @@ def fill_classes(
         Panel in qT of the passing muons that ``recoil`` counts, −1 for others.
     into : mapping of str to ndarray
         Arrays to add to: ``recoil_absy`` and ``recoil_pileup`` (6, n_qt, n_par,
-        n_perp), selected weights of passing muons, which add up to ``recoil``; ``passing_pileup`` (6, 2, n_eta, n_pt), selected weights by charge
-        (+, −) in the efficiency's bins, which add up to those of ``efficiency``.
+        n_perp), selected weights of passing muons, which add up to ``recoil``;
+        ``recoil_soft`` (n_qt, …), those of muons that did not radiate hard;
+        ``passing_pileup`` (6, 2, n_eta, n_pt), selected weights by charge (+, −) in the
+        efficiency's bins, which add up to those of ``efficiency``.
     """
     weight, residual = decays.selected_weight[NOMINAL], decays.residual[NOMINAL]
     groups = {
@@ -64,10 +67,20 @@ def fill_classes(
         group = np.digitize(groups[variable], edges)
         target = into[f"recoil_{variable}"]
         kernels.fill_recoil(place, residual, RESIDUAL_STEP, weight, group, target)
+    pt = decays.reco_pt[NOMINAL]
+    hard = np.digitize(pt / decays.pt[decays.reco], HARD_FSR) == 0
+    kernels.fill_recoil(
+        np.where(hard, -1, place),
+        residual,
+        RESIDUAL_STEP,
+        weight,
+        np.zeros(len(place), np.int64),
+        into["recoil_soft"][None],
+    )
     kernels.fill_passing(
         np.array(panels.binning.eta),
         panels.efficiency_pt,
-        (decays.reco_eta, decays.reco_pt[NOMINAL]),
+        (decays.reco_eta, pt),
         np.where(decays.passes, weight, 0.0),
         (decays.charge[decays.reco] < 0).astype(np.int64),
         np.digitize(decays.pileup, PILEUP),

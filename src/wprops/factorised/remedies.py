@@ -10,8 +10,8 @@ all events, which neglects products of both.
     One part, with the acceptance of `wprops.factorised.recoil_efficiency`.
 
 ``fsr``
-    Muons that radiated hard, with pT_reco/pT_gen below 0.9, and the others, with the
-    acceptances of `wprops.factorised.photon_recoil`.
+    Three classes of muons that radiated hard, with pT_reco/pT_gen below 0.9, and the
+    others, with the acceptances of `wprops.factorised.photon_recoil`.
 
 ``absy``
     Bosons in six ranges of \|Y\|.
@@ -30,12 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.errors import ConfigError, TemplateError
-from wprops.factorised.check_sums import HARD_FSR
 from wprops.factorised.contraction import cells_of
-from wprops.factorised.kernel import pt_nodes
 from wprops.factorised.operators import Operators, Varied
 from wprops.factorised.panels import Panels
-from wprops.factorised.photon_recoil import photon_shift, shifted_acceptance
+from wprops.factorised.photon_recoil import (
+    photon_factors,
+    response_shares,
+    shifted_acceptance,
+)
 from wprops.factorised.recoil import acceptance
 from wprops.factorised.recoil_classes import RECOIL_CLASSES
 from wprops.factorised.recoil_efficiency import fit_along, weighted_acceptance
@@ -159,9 +161,10 @@ def parts_of(
     common: FloatArray | None = None
     if "recoil_efficiency" in remedies:
         common = _recoil_efficiency(sums, operators)
-    (variable,) = set(remedies) & set(_DIVIDING) or {None}
-    if variable is None:
+    dividing = set(remedies) & set(_DIVIDING)
+    if not dividing:
         return (Part(cells=cells, acceptance=common),)
+    (variable,) = dividing
     if variable == "fsr":
         acceptances = _photon_acceptances(sums, operators)
     else:
@@ -187,16 +190,18 @@ def parts_of(
 
 
 def _photon_acceptances(sums: ResponseSums, operators: Operators) -> list[FloatArray]:
-    """Acceptances with and without hard photons in the recoil, minus that of all."""
-    moments, panels = sums.arrays["photons"], sums.panels
-    change = shifted_acceptance(
-        operators.acceptances[NOMINAL],
-        panels.qt_nodes.ravel(),
-        photon_shift(moments, panels),
-    )
-    # The average of both classes is the acceptance of all.
-    hard = moments[0, :, 0].sum() / moments[..., 0].sum()
-    return [(1.0 - hard) * change, -hard * change]
+    """Return acceptances by class of hard photons in the recoil, minus that of all."""
+    panels, nominal = sums.panels, operators.acceptances[NOMINAL]
+    soft = _added(nominal, _own_acceptance(sums, operators, sums.arrays["recoil_soft"]))
+    return [
+        _added(
+            shifted_acceptance(
+                soft, panels.qt_nodes.ravel(), factor * panels.pt_centres
+            ),
+            -nominal,
+        )
+        for factor in photon_factors(sums.arrays["photons"])
+    ]
 
 
 def _recoil_efficiency(sums: ResponseSums, operators: Operators) -> FloatArray:
@@ -229,25 +234,6 @@ def cells_of_class(panels: Panels, group: int) -> IntArray:
     centre = (panels.absy[:-1] + panels.absy[1:]) / 2
     inside = np.digitize(centre, RECOIL_CLASSES["absy"]) == group
     return np.where(inside, cells_of(panels), -1)
-
-
-def response_shares(panels: Panels) -> FloatArray:
-    """Shares of muons that radiated hard, and of the others.
-
-    Parameters
-    ----------
-    panels : Panels
-        Gives the fine bins of reconstructed pT.
-
-    Returns
-    -------
-    ndarray, shape (2, n_pt_nodes, n_pt)
-        Part of each bin below and above 0.9 of the generated pT of each node.
-    """
-    nodes, _ = pt_nodes(panels)
-    edge = HARD_FSR[0] * nodes[:, None]
-    below = np.clip((edge - panels.pt[:-1]) / np.diff(panels.pt), 0.0, 1.0)
-    return np.stack([below, 1.0 - below])
 
 
 def pileup_shares(sums: ResponseSums) -> FloatArray:

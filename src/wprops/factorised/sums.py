@@ -31,7 +31,11 @@ from wprops.factorised.panels import (
     RESIDUAL_STEP,
     Panels,
 )
-from wprops.factorised.photon_recoil import fill_photons, photon_shape
+from wprops.factorised.photon_recoil import (
+    N_MOMENTS,
+    PHOTON_CLASSES,
+    fill_photons,
+)
 from wprops.factorised.recoil_classes import class_shapes, fill_classes
 from wprops.physics.harmonics import harmonics
 from wprops.systematics.declaration import NOMINAL
@@ -82,8 +86,8 @@ class ResponseSums:
         selected weights of passing events in cells of the residual; ``recoil_qt``
         [class]: Σ w qT of them; ``recoil_matched`` [class, along, across]: generated
         weights of all events with a matched muon. ``check_…`` test assumptions, see
-        `wprops.factorised.check_sums`. ``recoil_absy``, ``recoil_pileup``
-        and ``passing_pileup`` are for remedies, see `fill_classes` in
+        `wprops.factorised.check_sums`. ``recoil_absy``, ``recoil_pileup``,
+        ``recoil_soft`` and ``passing_pileup`` are for remedies, see `fill_classes` in
         `wprops.factorised.recoil_classes`, and so is ``photons``, see `fill_photons`
         in `wprops.factorised.photon_recoil`.
     """
@@ -118,13 +122,26 @@ class ResponseSums:
     def leave_out(self, *folds: int) -> ResponseSums:
         """Return the sums without some folds, scaled to all events, for a jackknife.
 
-        Arrays without folds stay as they are.
+        Arrays without folds stay as they are, and so do the means of classes, which
+        say where on an axis a class is.
         """
         arrays = dict(self.arrays)
         for name in FOLDED:
             left = self.arrays[name] * (N_FOLDS / (N_FOLDS - len(folds)))
             left[list(folds)] = 0.0
             arrays[name] = left
+        for sums, counted, axes in (
+            ("ratio_pt", "ratio", (0, -1)),
+            ("recoil_qt", "recoil", (0, -2, -1)),
+        ):
+            every = self.arrays[counted].sum(axis=axes)
+            kept = np.divide(
+                arrays[counted].sum(axis=axes),
+                every,
+                out=np.zeros_like(every),
+                where=every != 0,
+            )
+            arrays[sums] = self.arrays[sums] * kept
         return replace(self, arrays=arrays)
 
     def _require_same(self, other: ResponseSums) -> None:
@@ -173,7 +190,7 @@ def array_shapes(
         "recoil": (N_FOLDS, *recoil),
         "recoil_qt": (n_q,),
         "recoil_matched": recoil,
-        "photons": photon_shape(panels),
+        "photons": (len(PHOTON_CLASSES) + 1, N_MOMENTS),
         **class_shapes(panels),
     } | {name: (len(labels[name]), *shape) for name, shape in varied.items()}
 
@@ -307,7 +324,7 @@ def _fill_recoil(sums: ResponseSums, decays: Decays) -> None:
         sums.arrays["recoil_matched"][None],
     )
     fill_classes(decays, sums.panels, passing, sums.arrays)
-    fill_photons(decays, sums.panels, sums.arrays["photons"])
+    fill_photons(decays, sums.arrays["photons"])
     inside = passing >= 0
     sums.arrays["recoil_qt"] += np.bincount(
         passing[inside],
