@@ -6,8 +6,8 @@ template file in the full binning, such as that of ``wprops toy`` and ``wprops r
 scaled to the luminosity. They stand in the expected counts and have no uncertainties,
 since their templates are noisy.
 
-``python -m benchmarks.sensitivity_inputs synthetic OUTPUT``: the synthetic measurement of
-`benchmarks.full_size_problem`, both charges, without noise and with all uncertainties.
+``python -m benchmarks.sensitivity_inputs synthetic OUTPUT``: the synthetic measurement
+of `benchmarks.full_size_problem`, both charges, without noise, with all uncertainties.
 """
 
 from __future__ import annotations

@@ -36,20 +36,21 @@ def test_each_scenario_is_a_line_over_the_strengths(found):
     assert "$A_i$ ± 0.02" in drawn
 
 
-def test_fits_that_are_refused_have_open_symbols(found):
+def test_fits_that_are_refused_have_open_symbols_and_no_corrected_result(found):
     _, right = plot_sensitivity(found, label=LABEL).axes
-    refused = [
-        row
-        for row in found.select(scenario="all free", fit="corrected")
-        if not row.is_determined
-    ]
-    assert refused
-    hollow = [
-        set(line.get_ydata())
+    rows = [r for r in found.select(scenario="all free") if not r.is_determined]
+    hollow = {
+        y
         for line in right.get_lines()
-        if line.get_markerfacecolor() == "white" and len(line.get_ydata())
-    ]
-    assert {row.mass for row in refused} in hollow
+        if line.get_markerfacecolor() == "white"
+        for y in line.get_ydata()
+    }
+    shown = {y for line in right.get_lines() for y in line.get_ydata()}
+    for fit in ("naive", "Barlow-Beeston"):
+        masses = {row.mass for row in rows if row.fit == fit}
+        assert masses
+        assert masses <= hollow
+    assert not shown & {row.mass for row in rows if row.fit == "corrected"}
 
 
 def test_without_a_simulation_there_is_one_panel():

@@ -276,6 +276,10 @@ def test_nuisance_parameters_add_to_the_error():
     total = mass_error(expected, FREE)
     assert_allclose(total, result.errors[result.names.index("mw")], rtol=1e-6)
     assert mass_error(expected, FREE, nuisances=False) < 0.95 * total
+    frozen = expected_information(templates, frozen={"scale"})
+    assert_allclose(
+        mass_error(frozen, FREE), mass_error(expected, FREE, nuisances=False)
+    )
     # without coefficients there is nothing to assume of them
     possible = [s.label for s in scenarios() if is_possible(expected, s)]
     assert possible == ["all free", "all fixed"]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.study.sets import exact_set, noisy_set
+from wprops.errors import TemplateError
 from wprops.fit.run import run_fit
-from wprops.study.scenarios import scenarios
+from wprops.study.scenarios import Scenario, scenarios
 from wprops.study.sensitivity import (
     EXACT,
     FITS,
@@ -20,6 +20,7 @@ from wprops.study.sensitivity import (
 )
 from wprops.study.summary import summary
 from wprops.study.variants import simulated_luminosity
+from wprops.systematics.declaration import Systematic
 
 
 def both_charges(templates):
@@ -84,8 +85,6 @@ def test_a_small_simulation_determines_nothing(found):
     common = {"scenario": "all free", "n_qt": 5, "channels": "Wplus"}
     (corrected,) = found.select(fit="corrected", **common)
     assert not corrected.is_determined
-    text = "\n".join(summary(found))
-    assert re.search(r"corrected +undetermined", text)
     (exact,) = found.select(fit=EXACT, response="measured", **common)
     assert exact.is_determined
     assert exact.eigenvalue is None
@@ -121,14 +120,58 @@ def test_files_hold_all_rows(found, tmp_path):
         assert (text["median_sigma"] == "") == fixed
 
 
-def test_the_text_names_variants_and_errors(found):
+def test_the_text_has_a_line_for_each_scenario(found):
     lines = list(summary(found))
     assert lines[0] == "expected errors at 1 fb^-1"
-    assert "Wplus, perfect response, without backgrounds" in lines
-    (row,) = found.select(response="perfect", n_qt=5, scenario="all free")
-    start = lines.index("Wplus, perfect response, without backgrounds")
-    assert lines[start + 1] == "  5 x 3 bins in qT x |Y|, 90 strengths"
-    assert f"{row.mass:.2f} MeV" in lines[start + 2]
+    title = (
+        "Wplus, measured response, without backgrounds: 5 x 3 bins in qT x |Y|, "
+        "90 strengths"
+    )
+    start = lines.index(title)
+    _, naive, lite, corrected = (
+        row.mass
+        for row in found.select(
+            channels="Wplus", response="measured", n_qt=5, scenario="all free"
+        )
+    )
+    cells = lines[start + 2].split()
+    # what the corrected fit cannot say is not printed
+    assert cells[3:6] == [f"{naive:.2f}*", f"{lite:.2f}*", "–"]
+    assert f"{corrected:.2f}" not in lines[start + 2]
+    title = title.replace("measured", "perfect")
+    assert title in lines
+    (row,) = found.select(response="perfect", n_qt=5, scenario="all fixed")
+    text = next(line for line in lines[lines.index(title) :] if "all fixed" in line)
+    assert text.split() == ["all", "fixed", f"{row.mass:.2f}"]
+
+
+def with_norm(templates):
+    """One more uncertainty of each channel by itself."""
+    norm = Systematic(
+        name="rate",
+        kind="norm",
+        processes=frozenset({"W"}),
+        group="rate",
+        size=1.1,
+        charge_correlated=False,
+    )
+    return replace(templates, systematics=(*templates.systematics, norm))
+
+
+def test_frozen_parameters_have_no_part_in_the_errors():
+    """In every fit, although not each has all of the parameters."""
+    templates = with_norm(both_charges(exact_set()))
+    options = {"cells": [(1, 1)], "scenarios": [Scenario("coefficients fixed")]}
+    free, frozen = (
+        study_sensitivity(templates, perfect=exact_set(), freeze=patterns, **options)
+        for patterns in ((), ("*rate",))
+    )
+    for one, two in zip(free.rows, frozen.rows, strict=True):
+        if one.response == "measured":
+            assert one.median_total["sigma"] > 0.09
+        assert two.median_total["sigma"] == two.median["sigma"] == one.median["sigma"]
+    with pytest.raises(TemplateError, match="no parameter matches 'jes'"):
+        study_sensitivity(templates, freeze=("jes",), **options)
 
 
 def test_cells_of_the_templates_come_first():

@@ -204,7 +204,7 @@ def templates(
     RESPONSE comes from ``wprops run CATALOGUE --processor response``.
     """
     from wprops.factorised.response_file import Response
-    from wprops.factorised.summary import summary
+    from wprops.factorised.summary import summary, warnings
     from wprops.factorised.template_set import factorised_set
     from wprops.store import TemplateSet
 
@@ -218,6 +218,8 @@ def templates(
     )
     made.write(output)
     click.echo(summary(made))
+    for line in warnings(made):
+        click.echo(f"wprops: warning: {line}", err=True)
     click.echo(f"wrote {output}")
 
 

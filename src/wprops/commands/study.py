@@ -62,6 +62,13 @@ def _pairs(
     "[default: none]",
 )
 @click.option(
+    "--freeze",
+    multiple=True,
+    metavar="NAME",
+    help="Do not fit the nuisance parameters that the name or pattern (*muon_scale) "
+    "matches; repeatable.",
+)
+@click.option(
     "--simulated",
     type=EXISTING,
     metavar="PLAIN",
@@ -87,6 +94,7 @@ def sensitivity(
     cells: list[tuple[int, int]],
     priors: tuple[float, ...],
     strengths: tuple[float, ...],
+    freeze: tuple[str, ...],
     simulated: Path | None,
     simulation: float | None,
     response: Path | None,
@@ -117,6 +125,7 @@ def sensitivity(
         simulated=None if simulated is None else TemplateSet.read(simulated),
         simulation=simulation,
         perfect=perfect,
+        freeze=freeze,
     )
     found.write(output)
     if table is not None:

@@ -61,6 +61,24 @@ def response_eta(panels: Panels) -> FloatArray:
     return np.linspace(0.0, RATIO_ABSETA[-1], round(RATIO_ABSETA[-1] / STEP) + 1)
 
 
+def check_shapes(panels: Panels) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of `fill_checks`."""
+    eta, pt = strata(panels)
+    n_qt, n_pileup = len(panels.qt) - 1, len(PILEUP) + 1
+    n_absy = int(np.ceil(panels.absy[-1] / MASS_ABSY_STEP - 1e-9))
+    return {
+        "check_efficiency": (5, 2, len(eta) - 1, len(pt) - 1, len(ALONG) + 1),
+        "check_pileup": (5, n_pileup),
+        "check_residual": (n_qt, N_FEATURES, N_FEATURES),
+        "check_residual_fsr": (n_qt, 2, N_FEATURES + 1),
+        "check_residual_absy": (n_qt, len(ABSY) + 1, N_FEATURES + 1),
+        "check_residual_pileup": (n_qt, n_pileup, N_FEATURES + 1),
+        "check_response": (2, len(response_eta(panels)) - 1, len(RATIO_PT) - 1, 8),
+        "check_mass": (n_qt, n_absy, 4),
+        "check_mass_products": (3, 3),
+    }
+
+
 def fill_checks(decays: Decays, panels: Panels) -> dict[str, FloatArray]:
     """Sum what the tests of the assumptions need.
 
@@ -98,22 +116,7 @@ def fill_checks(decays: Decays, panels: Panels) -> dict[str, FloatArray]:
         70 … 90 GeV.
     """
     eta, pt = strata(panels)
-    n_qt = len(panels.qt) - 1
-    n_absy = int(np.ceil(panels.absy[-1] / MASS_ABSY_STEP - 1e-9))
-    n_pileup = len(PILEUP) + 1
-    sums = {
-        "check_efficiency": np.zeros((5, 2, len(eta) - 1, len(pt) - 1, len(ALONG) + 1)),
-        "check_pileup": np.zeros((5, n_pileup)),
-        "check_residual": np.zeros((n_qt, N_FEATURES, N_FEATURES)),
-        "check_residual_fsr": np.zeros((n_qt, 2, N_FEATURES + 1)),
-        "check_residual_absy": np.zeros((n_qt, len(ABSY) + 1, N_FEATURES + 1)),
-        "check_residual_pileup": np.zeros((n_qt, n_pileup, N_FEATURES + 1)),
-        "check_response": np.zeros(
-            (2, len(response_eta(panels)) - 1, len(RATIO_PT) - 1, 8)
-        ),
-        "check_mass": np.zeros((n_qt, n_absy, 4)),
-        "check_mass_products": np.zeros((3, 3)),
-    }
+    sums = {name: np.zeros(shape) for name, shape in check_shapes(panels).items()}
     _fill_mass(
         *_columns(decays.qt, decays.y, decays.mass, decays.weight),
         panels.qt,

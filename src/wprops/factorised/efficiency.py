@@ -81,6 +81,14 @@ class EfficiencyFit:
         """Efficiencies at reconstructed pT [GeV], shape (..., charge, eta, n_pt)."""
         return self.curve.value(np.asarray(pt, dtype=float), self.parameters)
 
+    def variations(self, pt: ArrayLike) -> FloatArray:
+        """Independent changes of one standard deviation, (k, ..., charge, eta, n_pt).
+
+        Their squares add up to the variance of `values` in every row.
+        """
+        slopes = self.curve.jacobian(np.asarray(pt, dtype=float), self.parameters)
+        return np.moveaxis(slopes @ np.linalg.cholesky(self.covariance), -1, 0)
+
     def errors(self, pt: ArrayLike) -> FloatArray:
         """Statistical errors of `values`."""
         slopes = self.curve.jacobian(np.asarray(pt, dtype=float), self.parameters)

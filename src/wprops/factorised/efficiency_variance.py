@@ -72,7 +72,11 @@ def mean_squares(counts: FloatArray, squares: FloatArray, edges: FloatArray) -> 
         )
         raise TemplateError(msg)
     passing = counts[1].sum(axis=-1, keepdims=True)
-    every = np.zeros_like(counts[0])
+    # A variation may have muons where the nominal sample has none.
+    mean = squares[0].sum(axis=-1, keepdims=True) / counts[0].sum(
+        axis=-1, keepdims=True
+    )
+    every = np.broadcast_to(mean, counts[0].shape).copy()
     np.divide(squares[0], counts[0], out=every, where=counts[0] > 0)
     return Spread(
         squares[2].sum(axis=-1, keepdims=True) / passing,

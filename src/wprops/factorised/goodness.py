@@ -59,7 +59,7 @@ def require_fit(
     msg = (
         f"the fit of the {operator}{which} does not describe the sample: "
         f"chi2/ndf = {chi2.flat[worst]:.1f}/{free.flat[worst]}, "
-        f"p = {p.flat[worst]:.1g}; {remedy}, or accept it with accept=True"
+        f"p = {p.flat[worst]:.1g}; {remedy}, or accept it (--accept-bad-fits)"
     )
     raise FitError(msg)
 

@@ -9,7 +9,7 @@ from numpy.polynomial.legendre import leggauss
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import ArrayLike, NDArray
 
-from wprops.errors import ConfigError, TemplateError
+from wprops.errors import ConfigError, FitError, TemplateError
 from wprops.factorised.goodness import p_values, pick_shape, require_fit
 from wprops.factorised.panels import MASS
 from wprops.physics.breit_wigner import fixed_width, line_shape
@@ -156,7 +156,7 @@ def fit_line_shape(
     TemplateError
         If shapes do not match, sums are not positive, or the degree is not possible.
     FitError
-        If the p-value is below 1e-4 and the fit is not accepted.
+        If the p-value is below 1e-4 and the fit is not accepted, or it is negative.
     """
     values, second = np.asarray(counts, float), np.asarray(squares, float)
     edges = np.asarray(edges, dtype=float)
@@ -198,6 +198,12 @@ def fit_line_shape(
     remedy = "check the mass and width that the catalogue declares for the sample"
     name = f"mass spectrum with M = {pole:.4f} and Γ = {width:.4f} GeV"
     require_fit(name, chi2, ndf, remedy=remedy, accept=accept)
+    if not (polyval(scaled_mass(edges), found) > 0).all():
+        msg = (
+            f"the fit of the {name} is negative at some masses; {remedy}, or run over "
+            "more simulation"
+        )
+        raise FitError(msg)
     return LineShape(
         pole=pole,
         width=width,

@@ -25,11 +25,16 @@ from wprops.factorised.recoil import acceptance
 from wprops.factorised.response_file import CHARGES, Response
 from wprops.factorised.spectrum import BosonFit, fit_boson
 from wprops.factorised.sums import ResponseSums
-from wprops.systematics.declaration import NOMINAL
+from wprops.systematics.declaration import NOMINAL, variation_label
 
 FloatArray = NDArray[np.float64]
 #: Arrays by variation, nominal first.
 Varied = Mapping[str, FloatArray]
+
+
+def efficiency_stat(index: int) -> str:
+    """Name of a statistical variation of the fitted efficiency."""
+    return f"efficiency_stat_{index}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,7 +53,8 @@ class Operators:
     efficiency : EfficiencyFit
         The nominal efficiency.
     efficiencies : mapping of str to ndarray, shape (2, n_eta, n_pt)
-        By variation: efficiencies in the fine bins of pT.
+        By variation: efficiencies in the fine bins of pT. Their statistical
+        variations are independent in each bin of eta.
     acceptances : mapping of str to ndarray, shape (n_q, n_order, n_pt)
         By variation of the recoil: acceptance of the cut on mT, see
         `wprops.factorised.recoil.acceptance`.
@@ -184,9 +190,13 @@ def _efficiencies(
         squares = sums.arrays["efficiency_squares"]
         fit = fit_efficiency(counts, squares, panels.efficiency_pt, accept=accept)
     else:
-        fit = refit_efficiency(nominal.efficiency, counts, accept=accept)
+        # Its statistics is known by row, which replicas could not tell.
+        fit = nominal.efficiency
     pt = panels.pt_centres
     found = {NOMINAL: fit.values(pt)}
+    for k, change in enumerate(fit.variations(pt) if varied else ()):
+        label = variation_label(efficiency_stat(k), "up")
+        found[label] = found[NOMINAL] + change
     labels = sums.labels["efficiency_varied"]
     if varied and labels:
         # Their goodness is that of the nominal fit, whose events they share.

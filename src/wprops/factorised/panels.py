@@ -24,6 +24,10 @@ FloatArray = NDArray[np.float64]
 STEP = 0.1
 #: Bosons beyond this |Y| or the last edge of qT are in no panel.
 ABSY_MAX = 5.0
+#: Cells reach no further: the spectrum beyond them is fitted in panels of its own.
+CELL_ABSY_MAX, QT_MAX = 4.0, 60.0
+#: Muons with more pT [GeV] could come, by radiation, from beyond the generated nodes.
+PT_MAX = 60.0
 #: Edges of panels in qT above the last cell [GeV].
 LOW_ACCEPTANCE_QT = (80.0, 110.0, 150.0, 200.0)
 #: The last cell is too wide for one panel, and is split here [GeV].
@@ -118,10 +122,10 @@ class Panels:
             Edges are between the panels' or beyond their range.
         """
         checks = (
-            ("absy", binning.absy, STEP, (0.0, ABSY_MAX)),
+            ("absy", binning.absy, STEP, (0.0, CELL_ABSY_MAX)),
             ("eta", binning.eta, STEP, (-RATIO_ABSETA[-1], RATIO_ABSETA[-1])),
-            ("pt", binning.pt, EFFICIENCY_PT_STEP, (RATIO_PT[0], RATIO_PT[-1])),
-            ("qt", binning.qt, None, (0.0, LOW_ACCEPTANCE_QT[-1])),
+            ("pt", binning.pt, EFFICIENCY_PT_STEP, (RATIO_PT[0], PT_MAX)),
+            ("qt", binning.qt, None, (0.0, QT_MAX)),
         )
         for axis, edges, step, limits in checks:
             _check(axis, edges, step, limits)

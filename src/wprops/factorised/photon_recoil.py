@@ -142,7 +142,7 @@ def shifted_acceptance(
         Its coefficients.
     """
     # More polynomials than the qT with the photon's needs would be noise, and slow.
-    used = series.shape[1] - np.argmax(series.any(axis=2)[:, ::-1], axis=1)
+    used = series.shape[1] - np.argmax((series != 0).any(axis=2)[:, ::-1], axis=1)
     reach = np.searchsorted(qt, qt + np.abs(shift).mean()).clip(max=len(qt) - 1)
     column = np.arange(len(shift))
     out = np.zeros_like(series)

@@ -29,11 +29,12 @@ from scipy.ndimage import spline_filter
 
 from wprops.errors import TemplateError
 from wprops.factorised.panels import RESIDUAL_MAX, RESIDUAL_PERP, RESIDUAL_STEP
+from wprops.selection.regions import HIGH_MT
 
 FloatArray = NDArray[np.float64]
 
 #: The cut on mT of the signal region [GeV].
-MT_CUT = 40.0
+MT_CUT = HIGH_MT.low
 # The acceptance varies with cos φ over σ/qT, σ the recoil's resolution. For a Gaussian
 # recoil 4 + 3.9 qT/σ polynomials leave 1e-5 of it; one more for other shapes.
 _ORDER, _ORDER_PER_RATIO = 5.0, 3.9

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wprops.axes import Binning
 from wprops.channels import Generated, check_generated
 from wprops.errors import TemplateError
+from wprops.factorised.check_sums import check_shapes
 from wprops.factorised.panels import Panels
 from wprops.factorised.sums import ResponseSums, array_shapes
 from wprops.hdf5 import (
@@ -145,7 +146,12 @@ class Response:
             labels = {name: tuple(v) for name, v in header["labels"].items()}
             group = child(file, "sums")
             arrays = {name: read_array(group, name) for name in group}
-            _check_shapes(path, arrays, array_shapes(panels, labels))
+            coefficients = read_array(file, "coefficients")
+            nodes = *panels.qt_nodes.shape, *panels.absy_nodes.shape
+            expected = array_shapes(panels, labels) | check_shapes(panels)
+            expected["coefficients"] = len(CHARGES), 8, *nodes
+            found = arrays | {"coefficients": coefficients}
+            _check_shapes(path, found, expected)
             return cls(
                 sums=ResponseSums(panels=panels, labels=labels, arrays=arrays),
                 luminosity=header["luminosity"],
@@ -153,7 +159,7 @@ class Response:
                 mass=header["mass"],
                 width=header["width"],
                 generated=_read_generated(child(file, "generated")),
-                coefficients=read_array(file, "coefficients"),
+                coefficients=coefficients,
                 factors=_read_factors(file["factors"]) if "factors" in file else None,
                 provenance=read_json(file, "provenance"),
             )

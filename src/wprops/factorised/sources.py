@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops.axes import EVEN_COMPONENTS
+from wprops.errors import TemplateError
 from wprops.factorised.contraction import cells_of
 from wprops.factorised.response_file import CHARGES, Response
 from wprops.factorised.spectrum import BosonFit, fit_boson
@@ -92,6 +93,13 @@ def _panel_ratio(sums: ResponseSums, label: int, index: int) -> FloatArray:
 
 def _mean_coefficients(sums: FloatArray) -> FloatArray:
     """A0 … A4 of all cells, and zeros for low acceptance, shape (5, n_cells + 1)."""
+    if not (sums[:, 0] > 0.0).all():
+        cell = int(np.argmin(sums[:, 0] > 0.0))
+        msg = (
+            f"cell {cell} of (|Y|, qT) has no positive sum of weights, so its angular "
+            "coefficients are not known; run over more simulation, or use wider cells"
+        )
+        raise TemplateError(msg)
     means = sums[:, 1:].T / sums[:, 0]
     A = coefficients_from_means(means)[:_N_EVEN]
     return np.pad(A, ((0, 0), (0, 1)))

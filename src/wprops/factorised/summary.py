@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wprops.factorised.goodness import p_values
+from wprops.factorised.goodness import LEAST_P, p_values
 from wprops.store import TemplateSet
 
 
@@ -17,6 +17,29 @@ def summary(templates: TemplateSet) -> str:
         From `wprops.factorised.template_set.factorised_set`.
     """
     return "\n".join(_lines(templates))
+
+
+def warnings(templates: TemplateSet) -> list[str]:
+    """Say which assumptions fail and where the closure does, a line each.
+
+    Parameters
+    ----------
+    templates : TemplateSet
+        As for `summary`.
+    """
+    table = templates.tables["factorised"]
+    found = [
+        f"{row['name']}: templates change by {row['effect']:.1e}; {row['remedy']}"
+        for row in table["assumptions"]
+        if row["verdict"] == "fails" and row["remedy"]
+    ]
+    found += [
+        f"closure of {name}: p = {row['p']:.1g}, the factorised templates do not "
+        "describe the simulation; look at the assumptions and the operators"
+        for name, row in table.get("closure", {}).items()
+        if row["p"] < LEAST_P
+    ]
+    return found
 
 
 def _lines(templates: TemplateSet) -> Iterator[str]:

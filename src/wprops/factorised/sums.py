@@ -131,7 +131,7 @@ class ResponseSums:
             left[list(folds)] = 0.0
             arrays[name] = left
         for sums, counted, axes in (
-            ("ratio_pt", "ratio", (0, -1)),
+            ("ratio_pt", "generated", (0,)),
             ("recoil_qt", "recoil", (0, -2, -1)),
         ):
             every = self.arrays[counted].sum(axis=axes)
@@ -231,6 +231,9 @@ def _fill_bosons(sums: ResponseSums, decays: Decays, negative: IntArray) -> None
     common = decays.weight, negative, decays.fold
     edges = panels.qt, panels.absy
     panel = kernels.find_classes(panels.qt, decays.qt, panels.absy, absy)
+    # The line shape is normalised on its window, so the spectrum has to be that of the
+    # bosons in it.
+    panel[(decays.mass < MASS[0]) | (decays.mass >= MASS[-1])] = -1
     kernels.fill_boson(
         edges,
         (_node_polynomials(panels.n_qt_nodes), _node_polynomials(panels.n_y_nodes)),
@@ -319,7 +322,7 @@ def _fill_recoil(sums: ResponseSums, decays: Decays) -> None:
         matched,
         decays.residual[NOMINAL],
         RESIDUAL_STEP,
-        decays.weight[decays.reco],
+        weight,
         np.zeros(len(qt), np.int64),
         sums.arrays["recoil_matched"][None],
     )

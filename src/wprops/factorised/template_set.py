@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.channels import Channel
+from wprops.channels import Channel, Generated
 from wprops.errors import TemplateError
 from wprops.factorised.assemble import (
     Templates,
@@ -19,7 +19,7 @@ from wprops.factorised.assemble import (
 )
 from wprops.factorised.assumptions import check_assumptions
 from wprops.factorised.closure import fit_simulation
-from wprops.factorised.operators import Operators, fit_operators
+from wprops.factorised.operators import Operators, efficiency_stat, fit_operators
 from wprops.factorised.remedies import check_remedies, parts_of
 from wprops.factorised.response_file import CHARGES, Response
 from wprops.physics.moments import Weighting
@@ -33,6 +33,8 @@ from wprops.templates.filling import N_FOLDS
 FloatArray = NDArray[np.float64]
 #: Group of the nuisance parameters for the statistics of the operators.
 STATISTICS = "response"
+#: Beginning of the names of those that are replicas.
+REPLICA = "response_stat_"
 
 
 def factorised_set(
@@ -46,10 +48,13 @@ def factorised_set(
 ) -> TemplateSet:
     """Make factorised templates of the signal and of low acceptance.
 
-    The statistics of the simulation is in all operators at once. It becomes one
-    nuisance parameter per replica of a jackknife over parts of the events, whose
-    squared effects add up to the covariance of the templates (M. H. Quenouille,
-    Biometrika 43 (1956) 353; J. W. Tukey, Ann. Math. Statist. 29 (1958) 614).
+    The statistics of the simulation is in all operators at once. That of the
+    efficiency becomes nuisance parameters in each bin of eta, from the covariance of
+    its fit. For spectrum, response and recoil there is one parameter per replica of a
+    jackknife over parts of the events, whose squared effects add up to the covariance
+    of the templates (M. H. Quenouille, Biometrika 43 (1956) 353; J. W. Tukey, Ann.
+    Math. Statist. 29 (1958) 614); with fewer replicas than numbers in an operator, the
+    covariance is an estimate from few samples.
 
     Parameters
     ----------
@@ -59,10 +64,10 @@ def factorised_set(
         Event-weighted templates of the same events, for the closure. The result takes
         over all that is not signal: backgrounds, data, sidebands.
     weighting : {"sigma_A", "sigma"}
-        Whether components carry the A_i of the simulation; that of ``plain`` where
-        it is given.
+        Whether components carry the A_i of the simulation, as those of ``plain`` do.
     n_replicas : int
-        Replicas of the jackknife, a divisor of the number of folds; 0 for none.
+        Replicas of the jackknife, a divisor of the number of folds; 0 for templates
+        without any statistics of the simulation.
     accept : bool
         Whether to go on with operators that do not fit.
     remedies : sequence of str
@@ -86,8 +91,8 @@ def factorised_set(
     """
     if n_replicas and (n_replicas == 1 or N_FOLDS % n_replicas):
         msg = (
-            f"{n_replicas} replicas do not divide the {N_FOLDS} parts of the events; "
-            "take 2, 4, 5, 10 or 20, or 0 for none"
+            f"the {N_FOLDS} parts of the events do not make {n_replicas} replicas of a "
+            "jackknife; take 2, 4, 5, 10 or 20, or 0 for none"
         )
         raise TemplateError(msg)
     check_remedies(remedies)
@@ -95,13 +100,17 @@ def factorised_set(
         _require_same(response, plain, weighting)
     operators = fit_operators(response, accept=accept)
     parts = parts_of(response.sums, operators, remedies)
+    statistics = _statistics(operators, n_replicas)
+    records = (*response.systematics, *statistics)
+    # The replicas are no variations of one response.
+    declared = [r for r in records if not r.name.startswith(REPLICA)]
+    complete = replace(response, systematics=tuple(declared))
     templates = {
-        k: all_templates(response, operators, k, weighting, parts)
+        k: all_templates(complete, operators, k, weighting, parts)
         for k, charge in enumerate(CHARGES)
         if charge in response.generated
     }
-    _add_statistics(templates, response, operators, weighting, n_replicas)
-    records = (*response.systematics, *_statistics(n_replicas))
+    _add_replicas(templates, response, operators, weighting, n_replicas)
     channels = _channels(templates, response, records, plain)
     table: dict[str, Any] = {
         "operators": operators.goodness(),
@@ -127,7 +136,7 @@ def factorised_set(
             provenance=provenance,
             tables={"factorised": table},
         )
-    statistics = name_processes(_statistics(n_replicas), channels)
+    statistics = name_processes(statistics, channels)
     return replace(
         plain,
         channels=channels,
@@ -137,22 +146,38 @@ def factorised_set(
     )
 
 
-def _statistics(n_replicas: int) -> tuple[Systematic, ...]:
-    """Declare the statistics of the operators; both charges share the recoil."""
-    return tuple(
-        Systematic(
-            name=f"response_stat_{replica + 1:02d}",
-            kind="weight",
-            processes=frozenset({SIGNAL, LOW_ACCEPTANCE}),
-            group=STATISTICS,
-            variations=("up",),
-            interpolation="linear",
-        )
-        for replica in range(n_replicas)
+def _replica(index: int) -> str:
+    return f"{REPLICA}{index + 1:02d}"
+
+
+def _statistics(operators: Operators, n_replicas: int) -> tuple[Systematic, ...]:
+    """Declare the statistics of the operators."""
+    if not n_replicas:
+        return ()
+    n_efficiency = operators.efficiency.parameters.shape[-1]
+    common: dict[str, Any] = {
+        "kind": "weight",
+        "processes": frozenset({SIGNAL, LOW_ACCEPTANCE}),
+        "group": STATISTICS,
+        "variations": ("up",),
+        "interpolation": "linear",
+    }
+    return (
+        *(
+            Systematic(
+                name=efficiency_stat(k),
+                eta_local=True,
+                charge_correlated=False,
+                **common,
+            )
+            for k in range(n_efficiency)
+        ),
+        # Both charges share the recoil, and replicas are those of all events.
+        *(Systematic(name=_replica(k), **common) for k in range(n_replicas)),
     )
 
 
-def _add_statistics(
+def _add_replicas(
     templates: Mapping[int, Templates],
     response: Response,
     operators: Operators,
@@ -172,8 +197,8 @@ def _add_statistics(
     for k, found in replicas.items():
         mean = sum(found) / max(n_replicas, 1)
         scale = np.sqrt((n_replicas - 1) / n_replicas) if n_replicas else 0.0
-        for record, values in zip(_statistics(n_replicas), found, strict=True):
-            label = variation_label(record.name, "up")
+        for replica, values in enumerate(found):
+            label = variation_label(_replica(replica), "up")
             templates[k][label] = templates[k][NOMINAL] + scale * (values - mean)
 
 
@@ -231,6 +256,11 @@ def _require_same(response: Response, plain: TemplateSet, weighting: str) -> Non
         if declared - names:
             odd = ", ".join(sorted(declared - names)[:3])
             differences.append(f"systematics, such as {odd}")
+        generated = response.generated.get(channel.charge)
+        if generated is not None and not _same_cells(channel.generated, generated):
+            differences.append(
+                f"cells of (qT, |Y|) or their cross sections in {channel.name!r}"
+            )
     if differences:
         msg = (
             "the response and the event-weighted templates differ in: "
@@ -238,6 +268,18 @@ def _require_same(response: Response, plain: TemplateSet, weighting: str) -> Non
             "with the same `--binning`"
         )
         raise TemplateError(msg)
+
+
+def _same_cells(one: Generated | None, two: Generated) -> bool:
+    """Whether both are of the same cells and the same simulation."""
+    return one is not None and all(
+        np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-9)
+        for a, b in (
+            (one.qt_edges, two.qt_edges),
+            (one.absy_edges, two.absy_edges),
+            (one.sigma, two.sigma),
+        )
+    )
 
 
 def _differences(

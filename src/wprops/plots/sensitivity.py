@@ -32,8 +32,9 @@ def plot_sensitivity(
     """Draw statistical errors of m_W against the number of strengths.
 
     Templates without noise are at the left, a line per scenario. At the right are the
-    fits with templates of a simulation, all free, where there is one; open symbols
-    stand for fits that are refused.
+    fits with templates of a simulation, all free, where there is one. Open symbols
+    stand for what is stated where the simulation determines nothing; the corrected fit
+    has no result there.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def plot_sensitivity(
     noisy = [row for row in rows if row.scenario == exact[0].scenario]
     n_panels = 1 + (found.simulation is not None)
     with styled():
-        figure = new_figure(1.3 + 4.9 * n_panels, 5.6, left=0.95)
+        figure = new_figure(1.3 + 4.9 * n_panels, 5.8, left=0.95, bottom=0.85)
         axes = figure.subplots(
             1, n_panels, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.06}
         )[0]
@@ -75,6 +76,11 @@ def plot_sensitivity(
     return figure
 
 
+def _has_result(row: Row) -> bool:
+    """Whether a fit states an error: the corrected one does not where it is refused."""
+    return row.is_determined or row.fit != METHODS[-1]
+
+
 def _draw_scenarios(ax: Axes, rows: Sequence[Row]) -> None:
     scenarios = dict.fromkeys(row.scenario for row in rows)
     for colour, scenario in zip(_COLOURS, scenarios, strict=False):
@@ -86,7 +92,12 @@ def _draw_scenarios(ax: Axes, rows: Sequence[Row]) -> None:
 def _draw_fits(ax: Axes, rows: Sequence[Row], simulation: float | None) -> None:
     _draw(ax, [row for row in rows if row.fit == EXACT], "black", EXACT)
     for fit, colour in _FITS.items():
-        _draw(ax, [row for row in rows if row.fit == fit], colour, fit)
+        _draw(
+            ax,
+            [row for row in rows if row.fit == fit and _has_result(row)],
+            colour,
+            fit,
+        )
     handles, _ = ax.get_legend_handles_labels()
     refused = Line2D(
         *([], []),

@@ -10,7 +10,7 @@ Barlow-Beeston the weights are 1/(ν + v).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +39,7 @@ class Expected:
         Coordinates: parameters of the fit, with A_i in the places of their strengths.
     sigma, coefficients, others : ndarray of int
         Positions of strengths of cross sections, of coefficients, and of nuisance
-        parameters other than the mass.
+        parameters that are fitted, other than the mass.
     mass : int
         Position of the mass, in units of `wprops.systematics.catalog.MASS_STEP`.
     constraints : ndarray, shape (n, n)
@@ -78,6 +78,7 @@ def expected_information(
     *,
     simulation: float | None = None,
     channels: Sequence[str] | None = None,
+    frozen: Collection[str] = (),
 ) -> Expected:
     """Compute the information of expected data at the generated point.
 
@@ -91,6 +92,8 @@ def expected_information(
         infinite one.
     channels : sequence of str, optional
         Channels to fit together; all when omitted.
+    frozen : collection of str
+        Names of nuisance parameters that are not fitted.
 
     Raises
     ------
@@ -105,7 +108,14 @@ def expected_information(
     coefficients = np.concatenate([np.empty(0, np.int64), *components.values()])
     is_sigma = np.arange(len(parameters)) < parameters.n_poi
     is_sigma[coefficients] = False
-    others = np.arange(parameters.n_poi, len(parameters))
+    others = np.array(
+        [
+            i
+            for i, name in enumerate(parameters.names)
+            if i >= parameters.n_poi and i != mass and name not in frozen
+        ],
+        dtype=np.int64,
+    )
     matrices = _matrices(templates, model, point, simulation)
     fisher, floor, lite, lite_floor, constraints = (
         tangent.T @ matrix @ tangent for matrix in (*matrices, model.prior)
@@ -114,7 +124,7 @@ def expected_information(
         names=parameters.names,
         sigma=np.flatnonzero(is_sigma),
         coefficients=np.sort(coefficients),
-        others=others[others != mass],
+        others=others,
         mass=mass,
         constraints=constraints,
         fisher=fisher,

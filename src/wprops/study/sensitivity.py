@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from wprops import provenance
 from wprops.fit.gate import METHODS
+from wprops.fit.parameters import declare_parameters
+from wprops.fit.preparation import frozen_values
 from wprops.store import TemplateSet
 from wprops.study.cells import cell_numbers, merge_cells
 from wprops.study.information import Expected, expected_information
@@ -147,6 +149,7 @@ def study_sensitivity(
     simulated: TemplateSet | None = None,
     simulation: float | None = None,
     perfect: TemplateSet | None = None,
+    freeze: Sequence[str] = (),
 ) -> Sensitivity:
     r"""Compute expected errors for all granularities, scenarios and variants.
 
@@ -165,13 +168,16 @@ def study_sensitivity(
         Luminosity of that simulation [fb^-1]; that of ``simulated`` when omitted.
     perfect : TemplateSet, optional
         Templates of the signal without smearing.
+    freeze : sequence of str
+        Nuisance parameters that are not fitted, by name or pattern.
 
     Raises
     ------
     ConfigError
         If the templates have fewer bins than asked for.
     TemplateError
-        If cells cannot be merged, or the sets do not belong together.
+        If cells cannot be merged, the sets do not belong together, or a pattern
+        matches no parameter.
     FitError
         If the data do not determine what is free.
     """
@@ -184,13 +190,16 @@ def study_sensitivity(
     else:
         simulation = None
     wanted = default_cells(templates) if cells is None else cells
+    frozen = _frozen(templates, freeze)
     rows: list[Row] = []
     for response, variant in _variants(templates, perfect):
         here = size if variant is templates else None
         for n_qt, n_y in wanted:
             merged = merge_cells(variant, n_qt, n_y)
             for names in _combinations(merged):
-                expected = expected_information(merged, simulation=here, channels=names)
+                expected = expected_information(
+                    merged, simulation=here, channels=names, frozen=frozen
+                )
                 common = {
                     "response": response,
                     "backgrounds": has_backgrounds(variant),
@@ -203,8 +212,19 @@ def study_sensitivity(
         luminosity=templates.luminosity,
         simulation=simulation,
         rows=tuple(rows),
-        provenance=provenance.collect(templates=templates.provenance),
+        provenance=provenance.collect(
+            frozen=sorted(frozen), templates=templates.provenance
+        ),
     )
+
+
+def _frozen(templates: TemplateSet, patterns: Sequence[str]) -> set[str]:
+    """Names that patterns match among the parameters of all channels."""
+    parameters = declare_parameters(
+        list(templates.channels.values()), templates.systematics, templates.weighting
+    )
+    wanted = dict.fromkeys(patterns)
+    return set(frozen_values(parameters, wanted, parameters.start))
 
 
 def default_cells(templates: TemplateSet) -> list[tuple[int, int]]:

@@ -5,38 +5,69 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from wprops.fit.gate import METHODS
 from wprops.study.sensitivity import EXACT, Row, Sensitivity
+
+#: What stands in the place of an error that nobody can quote.
+REFUSED = "–"
+_QUANTITIES = ("sigma", "A0", "A1", "A2", "A3", "A4")
 
 
 def summary(found: Sensitivity) -> Iterator[str]:
-    """Yield lines: errors by variant, granularity, scenario and fit.
+    """Yield lines: one table per variant and granularity, one line per scenario.
 
-    Errors of m_W are statistical and, in brackets, with all nuisance parameters where
-    there are some.
+    Errors of m_W are statistical, then with all nuisance parameters where there are
+    some, then those that fits with templates of a simulation state. Medians of the
+    errors of cross sections and A_i are statistical and without noise.
     """
     yield f"expected errors at {found.luminosity:g} fb^-1"
     if found.simulation is not None:
-        yield f"fits with noise: simulation of {found.simulation:.3g} fb^-1"
+        yield (
+            f"{', '.join(METHODS)}: m_W with a simulation of {found.simulation:.3g} "
+            "fb^-1; * from a fit that is refused"
+        )
     for (response, backgrounds, channels), group in groupby(
         found.rows, lambda r: (r.response, r.backgrounds, r.channels)
     ):
-        extra = "with" if backgrounds else "without"
-        yield ""
-        yield f"{channels}, {response} response, {extra} backgrounds"
         for (cells, n), rows in groupby(group, lambda r: (r.cells, r.n_strengths)):
-            yield f"  {cells} bins in qT x |Y|, {n} strengths"
-            yield from _lines(list(rows))
+            extra = "with" if backgrounds else "without"
+            yield ""
+            yield (
+                f"{channels}, {response} response, {extra} backgrounds: {cells} bins "
+                f"in qT x |Y|, {n} strengths"
+            )
+            yield from _table(list(rows))
 
 
-def _lines(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        what = row.scenario if row.fit == EXACT else f"  {row.fit}"
-        if not row.is_determined and row.fit == "corrected":
-            yield f"    {what:<18}  undetermined"
-            continue
-        mass = f"{row.mass:8.2f}"
-        if row.mass_total != row.mass:
-            mass += f" ({row.mass_total:.2f})"
-        medians = "  ".join(f"{k} {v:.2g}" for k, v in row.median.items())
-        mark = "" if row.is_determined else "  undetermined"
-        yield f"    {what:<18}  m_W {mass} MeV  {medians}{mark}"
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    has_total = any(row.mass_total != row.mass for row in rows)
+    has_noise = any(row.fit != EXACT for row in rows)
+    columns = ["m_W [MeV]"]
+    columns += ["all nuisances"] * has_total
+    columns += list(METHODS) * has_noise
+    columns += [q for q in _QUANTITIES if any(q in row.median for row in rows)]
+    widths = [max(len(column), 7) for column in columns]
+    yield _line("", columns, widths)
+    for scenario in dict.fromkeys(row.scenario for row in rows):
+        fits = {row.fit: row for row in rows if row.scenario == scenario}
+        exact = fits[EXACT]
+        cells = [f"{exact.mass:.2f}"]
+        cells += [f"{exact.mass_total:.2f}"] * has_total
+        if has_noise:
+            cells += [_of_simulation(fits[method]) for method in METHODS]
+        cells += [
+            f"{exact.median[q]:.2g}" if q in exact.median else ""
+            for q in columns[len(cells) :]
+        ]
+        yield _line(scenario, cells, widths)
+
+
+def _of_simulation(row: Row) -> str:
+    if row.is_determined:
+        return f"{row.mass:.2f}"
+    return REFUSED if row.fit == METHODS[-1] else f"{row.mass:.2f}*"
+
+
+def _line(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    filled = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"  {name:<20}{'  '.join(filled)}".rstrip()
