@@ -5,11 +5,13 @@
 They are as good as the binning: a closure test of how corrections are applied, not of
 how they are measured. `BLOCK` is what the catalogue needs to apply them; data whose
 isolation differs need `ISOLATION_STEP` among the steps of the efficiency as well.
+Deviations that nothing undoes, as those of the recoil, are named in the files and by
+the command.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -22,12 +24,14 @@ from corrections.boson_spectra import Spectra
 from corrections.build_boson import build_boson
 from corrections.build_efficiency import TRIGGER, StepFactors, build_step
 from corrections.build_pileup import build_pileup
-from corrections.build_rochester import build_rochester
+from corrections.build_rochester import DATA, SIMULATION, build_rochester
 from corrections.common import Histogram, binned, category, correction, write_set
 from corrections.roccor import Layout, RoccoR
 from wprops.corrections.boson import QT
 from wprops.corrections.efficiency import NOMINAL, OWN_INPUTS
 from wprops.corrections.pileup import NAME as PILEUP
+from wprops.errors import ConfigError
+from wprops.events.samples import read_truth
 from wprops.events.toy.detector import ISOLATED, trigger_efficiency
 from wprops.events.toy.parameters import DetectorTruth
 from wprops.events.toy.truth import ToyTruth, bin_truth
@@ -36,7 +40,15 @@ FloatArray = NDArray[np.float64]
 
 #: Names of the factors on the isolation, and of its efficiency in the simulation.
 ISOLATION, ISOLATION_MC = "isolation", "isolation_mc"
-#: What the catalogue needs to apply the files.
+#: Deviations of the data from the simulation that each file undoes.
+UNDONE = {
+    "muons.json.gz": {"mu_scale", "mu_misalignment"},
+    "efficiency.json": {"eff_turn_on", "eff_charge", "eff_eta"},
+    "pileup.json": {"pileup"},
+    "boson.json": {"qt_tilt"},
+}
+#: What the catalogue needs to apply the files. The weights in the events describe data
+#: with the deviation ``prefire`` of 1; with other data, leave ``prefire`` out.
 BLOCK = {
     "muons": "corrections/muons.json.gz",
     "propagate_muons": True,
@@ -84,8 +96,24 @@ def isolation_corrections(
 ) -> list[schema.Correction]:
     """Efficiency of the isolation in simulation, and its ratio in fine bins of pT.
 
-    The isolation sum of prompt muons is exponential, whatever their recoil.
+    The isolation sum of prompt muons is exponential, as long as the recoil adds
+    nothing to it.
+
+    Raises
+    ------
+    ConfigError
+        If the mean sums differ where the recoil does add to them.
     """
+    recoil = {"data": data.isolation_recoil, "simulation": mc.isolation_recoil}
+    if data.isolation_mean != mc.isolation_mean and any(recoil.values()):
+        sizes = ", ".join(f"{value:g} in {where}" for where, value in recoil.items())
+        msg = (
+            f"the field isolation_recoil of the truth is {sizes}, and isolation_mean "
+            f"{data.isolation_mean:g} and {mc.isolation_mean:g} GeV; a factor in bins "
+            "of pT describes other means without recoil only. Set isolation_recoil "
+            "to 0, or isolation_mean alike"
+        )
+        raise ConfigError(msg)
     pt = np.linspace(25.0, 55.0, 121)
     centres = (pt[1:] + pt[:-1]) / 2
     found, simulated = (
@@ -120,11 +148,12 @@ def interactions(detector: DetectorTruth) -> Histogram:
     )
 
 
-def momentum(data: DetectorTruth) -> RoccoR:
-    """Scale and misalignment of the data in the form of Rochester corrections.
+def momentum(data: DetectorTruth, mc: DetectorTruth) -> RoccoR:
+    """Scale and misalignment of both in the form of Rochester corrections.
 
     The measured pT is (1 + κ) pT / (1 + qλ sinφ (1 + κ) pT), which the factor
-    100 / (100 + M + A q pT) undoes for M = 100 κ and A = −100 (1 + κ) λ sinφ.
+    100 / (100 + M + A q pT) undoes for M = 100 κ and A = −100 (1 + κ) λ sinφ,
+    whatever the resolution. The resolution of the simulation stays.
     """
     phi = np.linspace(-np.pi, np.pi, 65)
     mean_sin = -np.diff(np.cos(phi)) / np.diff(phi)
@@ -138,13 +167,17 @@ def momentum(data: DetectorTruth) -> RoccoR:
 
     def tables(error: float) -> dict[str, FloatArray]:
         found = {tag: np.zeros(shape) for tag, shape in layout.shapes.items()}
-        kappa = data.mu_scale + error
-        found["C"][1, 0] = 100.0 * kappa
-        found["C"][1, 1] = -100.0 * (1.0 + kappa) * data.mu_misalignment * mean_sin
-        found["F"][:] = 1.0  # the resolution is simulated as it is
-        # A Crystal Ball that is Gaussian, of the toy's width: constant, per 1, per 1.
-        found["R"][0], found["R"][3] = data.muon_resolution, 1.0
-        found["R"][4], found["R"][5] = 100.0, 100.0
+        for sample, detector, kappa in (
+            (SIMULATION, mc, mc.mu_scale),
+            (DATA, data, data.mu_scale + error),
+        ):
+            bending = (1.0 + kappa) * detector.mu_misalignment
+            found["C"][sample, 0] = 100.0 * kappa
+            found["C"][sample, 1] = -100.0 * bending * mean_sin
+        # None of the resolution is missing: no muon is smeared, so that its size (the
+        # first rows of R) is not needed. The Crystal Ball has to be one: a Gaussian.
+        found["F"][:] = 1.0
+        found["R"][3:] = np.reshape([1.0, 100.0, 100.0], (3, 1, 1))
         return found
 
     return RoccoR(layout, {(0, 0): tables(0.0), (1, 0): tables(SCALE_ERROR)})
@@ -162,23 +195,68 @@ def boson_spectra(data: ToyTruth, mc: ToyTruth) -> Spectra:
     return Spectra(spectrum(data), spectrum(mc))
 
 
-def build_toy(truth: Path, output: Path) -> None:
-    """Write all correction files of a toy."""
-    record = json.loads(truth.read_text())
-    data, mc = (ToyTruth.from_dict(record[key]) for key in ("data", "simulation"))
+def deviations_of(data: ToyTruth, mc: ToyTruth) -> dict[str, float]:
+    """Return the deviations of the data that the simulation does not share."""
+    names = sorted({*data.deviations, *mc.deviations})
+    found = {name: data.deviations.get(name, 0.0) for name in names}
+    return {n: v for n, v in found.items() if v != mc.deviations.get(n, 0.0)}
+
+
+def not_undone(deviations: Mapping[str, float], mc: ToyTruth) -> dict[str, float]:
+    """Return those of the deviations that neither a file nor `BLOCK` undoes."""
+    undone = set().union(*UNDONE.values())
+    if deviations.get("prefire") == 1.0 and not mc.detector.prefire:
+        undone.add("prefire")  # by the weights in the simulated events
+    return {name: value for name, value in deviations.items() if name not in undone}
+
+
+def listed(deviations: Mapping[str, float]) -> str:
+    """Names and values for a text."""
+    return ", ".join(f"{n} = {v:g}" for n, v in deviations.items()) or "nothing"
+
+
+def build_toy(truth: Path, output: Path) -> dict[str, float]:
+    """Write all correction files of a toy.
+
+    Parameters
+    ----------
+    truth : Path
+        The toy's ``truth.json``.
+    output : Path
+        Folder for the files; it is made.
+
+    Returns
+    -------
+    dict of str to float
+        Deviations of the data that stay with all of `BLOCK`, by name.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not the truth of a toy with data, or the isolation of its data
+        needs more than factors in bins.
+    """
+    data, mc = read_truth(truth, "data"), read_truth(truth)
+    deviations = deviations_of(data, mc)
+    left = not_undone(deviations, mc)
     output.mkdir(parents=True, exist_ok=True)
     factors = efficiency_factors(data.detector, mc.detector)
     isolation = isolation_corrections(data.detector, mc.detector)
     profile = interactions(data.detector)
     pileup = build_pileup({"nominal": profile}, interactions(mc.detector))
     for name, corrections in (
-        ("muons.json.gz", build_rochester(momentum(data.detector))),
+        ("muons.json.gz", build_rochester(momentum(data.detector, mc.detector))),
         ("efficiency.json", [build_step(TRIGGER, factors), *isolation]),
         ("pileup.json", [pileup]),
         ("boson.json", [build_boson(QT, boson_spectra(data, mc), "events")]),
     ):
-        text = f"Undoes the deviations of a toy: {dict(data.deviations)}"
+        own = {key: v for key, v in deviations.items() if key in UNDONE[name]}
+        text = (
+            f"Undoes, of what the data of a toy deviate by: {listed(own)}; not undone "
+            f"by any of {', '.join(UNDONE)}: {listed(left)}"
+        )
         write_set(output / name, corrections, text, [truth])
+    return left
 
 
 @click.command()
@@ -186,8 +264,11 @@ def build_toy(truth: Path, output: Path) -> None:
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
 def main(truth: Path, output: Path) -> None:
     """Write the corrections that undo the deviations of a toy to OUTPUT."""
-    build_toy(truth, output)
-    click.echo(f"wrote {output}")
+    try:
+        left = build_toy(truth, output)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {output}; not undone: {listed(left)}")
 
 
 if __name__ == "__main__":

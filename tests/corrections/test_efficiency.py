@@ -283,6 +283,22 @@ def test_factors_that_are_not_in_bins_are_refused(tmp_path):
         open_step(change(path, smooth), "trigger")
 
 
+def test_a_constant_correction_is_refused(tmp_path):
+    """correctionlib takes a number for all muons, which has no variation of them."""
+    path = tmp_path / "own.json"
+    write_steps(path, make_steps())
+
+    def constant(correction):
+        correction["data"] = 1.0
+
+    changed = change(path, constant)
+    found = correctionlib.CorrectionSet.from_file(str(changed))
+    assert found["selection"].evaluate(1, 0.0, 30.0, "nominal") == 1.0
+    with pytest.raises(ConfigError, match="'selection' lacks nominal; it has none as"):
+        open_step(changed, "selection")
+    assert open_step(changed, "trigger").has_stat
+
+
 def test_gaps_are_named(tmp_path):
     path = tmp_path / "own.json"
     write_steps(path, {"trigger": make_steps()["trigger"]})

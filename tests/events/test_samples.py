@@ -259,6 +259,27 @@ def test_factors_that_the_prompt_rate_does_not_see_are_warned_of(
     assert ("give its step `isolation:` then" in caplog.text) == warns
 
 
+def test_the_isolation_of_each_dataset_is_looked_at(caplog):
+    """One dataset with the step does not speak for the others; data have no factors."""
+    trigger = EfficiencyCorrection(file="sf.json", name="trigger")
+    simulated = NamedCorrection(file="sf.json", name="isolation_mc")
+    isolation = EfficiencyCorrection(
+        file="sf.json", name="isolation", isolation=simulated
+    )
+    alone, both = (
+        Corrections(efficiency=s) for s in ((trigger,), (trigger, isolation))
+    )
+    found = catalog(
+        dataset(name="with", corrections=both),
+        dataset(name="without", corrections=alone),
+        dataset(name="second", corrections=alone),
+        dataset(name="none"),
+        dataset(name="data", kind="data", xsec=None, corrections=alone),
+    ).model_copy(update={"multijet": "data"})
+    declare_for(found, read_samples(found))
+    assert "efficiency factors of 'without', 'second' multiply" in caplog.text
+
+
 def test_the_catalogue_leaves_out_what_it_names():
     everything = catalog(dataset())
     some = everything.model_copy(update={"without": ("jes", "luminosity")})

@@ -15,7 +15,9 @@ from tests.execution.small import (
 from wprops.catalog import Catalog
 
 
-@pytest.mark.parametrize("name", ["templates", "gen_moments", "cut_flow", "control"])
+@pytest.mark.parametrize(
+    "name", ["templates", "gen_moments", "cut_flow", "control", "response"]
+)
 def test_a_second_run_takes_all_chunks_from_the_ledger(toy, tmp_path, name):
     options = {"chunksize": 300}
     first, new = produce(toy, name, tmp_path, **options)

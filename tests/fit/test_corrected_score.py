@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import root
 
+from tests.fit.conftest import single_set
 from tests.fit.two_processes import (
     DISPLACED,
     GENERATED,
@@ -12,6 +13,7 @@ from tests.fit.two_processes import (
     TRUE,
     Replicas,
     corrected,
+    corrected_fit,
     covered,
     cross_fit,
     products,
@@ -20,7 +22,10 @@ from tests.fit.two_processes import (
     throw,
     uncorrected,
 )
-from wprops.fit.corrected_score import corrected_fit
+from wprops.channels import Process
+from wprops.fit.finite_mc import correct
+from wprops.fit.model import build_model
+from wprops.fit.run import fit_model, likelihood_at
 
 #: Tolerances of a coverage and of the width of pulls with 1000 replicas.
 COVERAGE, WIDTH = 0.045, 0.07
@@ -220,13 +225,13 @@ def test_pseudo_data_of_the_other_half_have_noise_of_their_own():
     assert covered(pull / expected) == pytest.approx(0.68, abs=COVERAGE)
 
 
-def negative_weights(truth, fraction, seed):
+def negative_weights(truth, fraction, seed, n=1000):
     """As many events as data, a fraction with negative weights, the same net yield."""
     rng = np.random.default_rng(seed)
-    size, weight = (1000, *TRUE.shape), 1 / (1 - 2 * fraction)
+    size, weight = (n, *TRUE.shape), 1 / (1 - 2 * fraction)
     up = rng.poisson((1 - fraction) * TRUE, size)
     down = rng.poisson(fraction * TRUE, size)
-    counts = rng.poisson(truth @ TRUE, (1000, N_BINS)).astype(float)
+    counts = rng.poisson(truth @ TRUE, (n, N_BINS)).astype(float)
     return Replicas(truth, weight * (up - down), weight**2 * (up + down), counts)
 
 
@@ -260,6 +265,38 @@ def test_negative_weights_need_the_sum_of_squares(truth, coverage):
     replicas.variances = replicas.templates  # mean weight times yield
     pull = pulls(replicas, *stacked(corrected(replicas)))
     assert covered(pull) == pytest.approx(coverage, abs=COVERAGE)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+@pytest.mark.parametrize("n_fixed", [0, 1])
+def test_the_model_has_the_solution_of_the_linear_fit(fraction, n_fixed):
+    """With a fixed template, and with events of negative weights."""
+    replicas = negative_weights(DISPLACED, fraction, seed=21, n=4)
+    for T, S, n in zip(
+        replicas.templates, replicas.variances, replicas.counts, strict=True
+    ):
+        processes = {
+            f"W_{i}": Process(
+                f"W_{i}",
+                "signal",
+                T[[i]],
+                S[[i]],
+                component="UL",
+                cell=(0, i),
+            )
+            for i in range(2 - n_fixed)
+        }
+        if n_fixed:
+            processes["top"] = Process("top", "background", T[[1]], S[[1]])
+        model = build_model(single_set(processes))
+        minimum = fit_model(model, n)
+        likelihood = likelihood_at(model, n, minimum.values)
+        found = correct(likelihood, minimum.values)
+        expected = corrected_fit(T, products(S), n, n_fixed=n_fixed)
+        errors = np.sqrt(np.diag(expected.covariance))
+        assert_allclose((found.values - expected.values) / errors, 0, atol=1e-3)
+        scale = np.outer(errors, errors)
+        assert_allclose((found.covariance - expected.covariance) / scale, 0, atol=2e-3)
 
 
 def test_a_fit_without_noise_is_the_weighted_one():

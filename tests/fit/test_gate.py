@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
+from tests.fit.cells import shaped_set, toy_maps
 from tests.fit.conftest import build_set, single_set
 from tests.fit.two_processes import N_BINS, TRUE, X
 from wprops.channels import Process
@@ -14,7 +15,7 @@ from wprops.errors import ConfigError
 from wprops.fit.functionals import functionals, slopes_of
 from wprops.fit.gate import METHODS
 from wprops.fit.growth import growth
-from wprops.fit.model import build_model
+from wprops.fit.model import build_model, observed
 from wprops.fit.results import FitResult
 from wprops.fit.run import fit_model, run_fit
 from wprops.fit.strength_prior import prior_widths
@@ -116,6 +117,33 @@ def test_growth_of_noise_is_not_known():
     assert np.isnan(found.naive).all()
 
 
+def same_twice(seed):
+    """Two templates of one shape, and counts: λ of their difference is near 1."""
+    rng = np.random.default_rng(seed)
+    T = rng.poisson(np.full((2, N_BINS), 5e3)).astype(float)
+    return strengths_only(T, T, rng.poisson(np.full(N_BINS, 1e4)).astype(float))
+
+
+def test_growth_of_a_fluctuation_is_not_known():
+    """Half of them have H − M positive definite by chance; none is distinguishable."""
+    for seed in range(30):
+        templates = same_twice(seed)
+        model = build_model(templates)
+        point = fit_model(model, observed(templates, model)).point
+        numbers = functionals(templates, model.parameters)
+        found = growth(model, point, numbers)
+        for table in (found.naive, found.barlow_beeston, found.corrected, found.slopes):
+            assert np.isnan(table).all(), seed
+
+
+def test_no_simulation_is_promised_for_what_cannot_be_told_from_noise():
+    result = run_fit(same_twice(0))
+    assert 1 < result.finite_mc.eigenvalues[0] < 1.3
+    assert result.finite_mc.needed is None
+    assert np.isinf(result.gate.needed).all()
+    assert "times the simulation" not in result.summary()
+
+
 def lost_pair(k):
     """Two templates of one shape, and one of another, in ten bins."""
     rng = np.random.default_rng(4)
@@ -130,7 +158,6 @@ def test_a_lost_direction_takes_every_number_with_it():
     result = run_fit(lost_pair(k=100))
     gate = result.gate
     assert result.corrected is None
-    assert result.quoted is result.derived
     assert result.finite_mc.verdict == "undetermined"
     assert set(gate.verdicts) == {"undetermined"}
     assert np.isnan(gate.errors[2]).all()
@@ -154,7 +181,10 @@ def test_a_declared_prior_determines_what_does_not_depend_on_it():
     assert abs(gate.changes[:, 2]).max() < 0.03
     assert abs(gate.values[2, 2] - 1.2) < 4 * gate.errors[2, 2]
     assert gate.parts[2, 0] > 0.5 * gate.errors[2, 0] ** 2
-    assert result.finite_mc.verdict == "undetermined"  # without the prior
+    # the verdict on the fit is without the prior, its values are with it
+    assert result.finite_mc.verdict == "undetermined"
+    assert result.finite_mc.prior == 1.0
+    assert_allclose(result.finite_mc.values, gate.values[2])
     assert "with a declared prior of 1" in result.summary()
 
 
@@ -202,7 +232,10 @@ def test_all_that_is_derived_is_judged(measured, tmp_path):
         "Wplus/dsigma_dqt/qt0",
     ):
         assert gate.verdicts[gate.index(name)] == "sound"
-    assert measured.quoted is measured.corrected
+    for name, quantity in measured.corrected.items():
+        assert_allclose(measured.quoted[name].values, quantity.values)
+        assert_allclose(measured.quoted[name].covariance, quantity.covariance)
+    assert measured.finite_mc.prior is None
     mass = measured.quoted["m_W"]
     text = measured.summary()
     assert f"to quote: {mass.values[0]:.4f} ± {mass.errors[0]:.4f} GeV" in text
@@ -221,6 +254,41 @@ def test_all_that_is_derived_is_judged(measured, tmp_path):
     assert again.verdicts == gate.verdicts
     assert again.prior is None
     assert (again.errors == gate.errors).all()
+
+
+def test_what_is_undetermined_is_not_quoted(measured):
+    gate = measured.gate
+    refused = "m_W", "Wplus/A4/y0_qt1"
+    verdicts = [
+        "undetermined" if name in refused else verdict
+        for name, verdict in zip(gate.names, gate.verdicts, strict=True)
+    ]
+    result = replace(measured, gate=replace(gate, verdicts=tuple(verdicts)))
+    assert np.isnan(result.quoted["m_W"].values).all()
+    assert np.isnan(result.quoted["m_W"].errors).all()
+    found, known = result.quoted["Wplus/A4"], result.corrected["Wplus/A4"]
+    assert_array_equal(np.isnan(found.values), [False, True])
+    assert_array_equal(np.isnan(found.covariance), [[False, True], [True, True]])
+    assert found.values[0] == known.values[0]
+    assert found.errors[0] == known.errors[0]
+    without = replace(result, corrected=None).quoted
+    assert all(np.isnan(quantity.values).all() for quantity in without.values())
+
+
+def test_what_depends_on_a_prior_is_not_quoted():
+    templates = shaped_set(
+        toy_maps(absy=(0.0, 1.2, 2.4), qt=(0.0, 10.0, 60.0)), factor=1.02, shift=0.5
+    )
+    result = run_fit(templates, strength_prior=0.03)
+    gate, found = result.gate, set()
+    assert set(gate.verdicts) == {"sound", "undetermined"}
+    for name, quantity in result.quoted.items():
+        for label, value in zip(quantity.labels, quantity.values, strict=True):
+            index = gate.index(name if label == name else f"{name}/{label}")
+            is_refused = gate.verdicts[index] == "undetermined"
+            found.add(is_refused)
+            assert_allclose(value, np.nan if is_refused else gate.values[2, index])
+    assert found == {True, False}
 
 
 def test_expected_results_have_corrected_errors_and_no_correction():

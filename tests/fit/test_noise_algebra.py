@@ -7,13 +7,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.fit.two_processes import (
     DISPLACED,
     corrected,
+    corrected_fit,
     cross_fit,
     products,
     throw,
 )
 from wprops.errors import FitError
 from wprops.fit.corrected_score import (
-    corrected_fit,
     fold_noise_floor,
     gate_level,
     response,

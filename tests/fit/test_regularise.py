@@ -82,6 +82,43 @@ def test_without_a_truth_the_bias_is_that_of_generated_values(templates, result)
     assert found.quality["Wplus/A4"].bias.any()
 
 
+def test_the_bias_of_expected_data_is_that_of_generated_values(templates):
+    """They are made there, whatever the truth of the pseudo-data in the file."""
+    expected = run_fit(templates, data="asimov")
+    found = regularise(templates, expected, ansatz=ANSATZ)
+    assert found.truth == "generated"
+    # what was fitted has no noise, so that the bias is all that differs
+    for name, quantity in found.derived.items():
+        moved = quantity.values - expected.derived[name].values
+        away = (moved - found.quality[name].bias) / quantity.errors
+        assert_allclose(away, 0, atol=0.05)
+
+
+def test_expected_data_have_corrected_errors_and_no_correction():
+    """Simulation as large as the data, and a penalty that leaves what was fitted."""
+    clean = shaped_set(GENERATED)
+    channel = clean.channels["Wplus"]
+    processes = {
+        name: replace(process, variance=1e6 * process.variance)
+        for name, process in channel.processes.items()
+    }
+    noisy = replace(clean, channels={"Wplus": replace(channel, processes=processes)})
+    expected = run_fit(noisy, data="asimov")
+    found = regularise(noisy, expected, ansatz=ANSATZ, strength=1.0, simultaneous=True)
+    assert found.source == "corrected"
+    errors = np.sqrt(np.diag(found.covariance))
+    assert_allclose((found.values - expected.values) / errors, 0, atol=0.01)
+    assert (errors > expected.errors * (1 + 1e-3)).any()
+
+
+def test_a_result_with_a_declared_prior_is_refused(templates):
+    declared = run_fit(templates, strength_prior=0.03)
+    assert declared.provenance["fit"]["strength_prior"] == 0.03
+    for simultaneous in (False, True):
+        with pytest.raises(ConfigError, match=r"of 0.03 .* fit without a prior"):
+            regularise(templates, declared, strength=1e3, simultaneous=simultaneous)
+
+
 def test_simultaneous_and_post_fit_agree_where_the_likelihood_is_a_parabola(
     templates, result
 ):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wprops.fit.corrected_score import REFRESHES, corrected_fit, fold_noise_floor
+from wprops.fit.corrected_score import fold_noise_floor, require_information, sandwich
 
 N_BINS, N_EVENTS = 200, 2e6
 X = (np.arange(N_BINS) + 0.5) / N_BINS * 2 - 1
@@ -16,6 +16,8 @@ TRUE = N_EVENTS / (2 * N_BINS) * np.array([1 + 0.03 * X, 1 - 0.03 * X])
 GENERATED = np.array([1.0, 1.0])
 DISPLACED = np.array([1.3, 0.7])
 N_REPLICAS = 1000
+#: How often weights are refreshed at a solution.
+REFRESHES = 3
 
 
 @dataclass
@@ -51,6 +53,45 @@ def uncorrected(replicas, *, barlow_beeston):
 def products(variances):
     """Covariance of templates with simulations of their own, (2, 2, N_BINS)."""
     return np.eye(2)[:, :, None] * variances
+
+
+@dataclass
+class LinearFit:
+    """Values, covariance, H + Λ, M and weights of a corrected linear fit."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    fisher: np.ndarray
+    floor: np.ndarray
+    weight: np.ndarray
+
+
+def corrected_fit(templates, products, observed, *, n_fixed=0, prior=None):
+    """Solve the corrected score of linear templates by itself, without a model.
+
+    It begins at the Barlow-Beeston solution, which has the same weights and no M. The
+    last ``n_fixed`` templates have strength 1, ``prior`` is centred there. None where
+    the simulation does not determine all strengths.
+    """
+    n = len(templates) - n_fixed
+    prior = np.zeros((n, n)) if prior is None else prior
+    free, fixed = templates[:n], templates[n:].sum(axis=0)
+    values, result = np.ones(n), None
+    for is_corrected in [False] * REFRESHES + [True] * REFRESHES:
+        absolute = np.r_[values, np.ones(n_fixed)]
+        variance = absolute @ np.tensordot(absolute, products, axes=1)
+        # at least one event: an empty bin tells little, but not infinitely much
+        weight = 1 / (np.maximum(absolute @ templates, 1.0) + variance)
+        fisher = (free * weight) @ free.T + prior
+        floor = products @ weight if is_corrected else np.zeros(products.shape[:2])
+        require_information(fisher)
+        solved = sandwich(fisher, floor[:n, :n])
+        if solved is None:
+            return None
+        right = free @ (weight * (observed - fixed)) + prior @ np.ones(n)
+        values = solved.inverse @ (right + floor[:n, n:].sum(axis=1))
+        result = LinearFit(values, solved.covariance, fisher, floor[:n, :n], weight)
+    return result
 
 
 def corrected(replicas):

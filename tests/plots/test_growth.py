@@ -81,6 +81,14 @@ def test_errors_are_drawn_in_units_of_those_without_noise():
     ]
 
 
+@pytest.mark.parametrize(("smallest", "low"), [(0.3, 0.0), (-0.4, -0.4)])
+def test_slopes_below_zero_are_seen(smallest, low):
+    table = grown(("m_W",))
+    table.slopes[0] = smallest
+    figure = plot_growth(table, representatives(table), label=LABEL)
+    assert figure.axes[1].get_ylim() == (low, 1.05)
+
+
 def test_one_family_is_one_column():
     table = grown(("m_W",))
     figure = plot_growth(table, representatives(table), label=LABEL)

@@ -1,17 +1,21 @@
 """The section on the finite simulation has all quoted numbers and what they need."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from tests.fit.conftest import build_set
-from tests.fit.test_gate import AVERAGE, TRUE, lost_pair, strengths_only
+from tests.fit.test_gate import AVERAGE, TRUE, lost_pair, same_twice, strengths_only
 from wprops.errors import ConfigError
 from wprops.fit.model import build_model
 from wprops.fit.run import run_fit
+from wprops.fit.summary import information_over_noise
 from wprops.plots.comparison import compare
 from wprops.plots.page import with_error
 from wprops.plots.simulation_section import (
+    finite_mc_statements,
     growth_of,
     side_by_side,
     simulation_section,
@@ -107,6 +111,26 @@ def test_what_is_undetermined_has_no_corrected_value():
     assert "corrected" not in table.caption
     corrected = table.columns.index("corrected")
     assert [row[corrected] for row in table.rows] == ["—"] * 3
+
+
+def test_no_growth_is_shown_of_a_fluctuation():
+    """H − M is positive definite by chance, and λ below the gate."""
+    templates = same_twice(0)
+    (found,) = sections_of(run_fit(templates), templates)
+    assert found.figures == []
+    assert "cannot be told from noise" in found.paragraphs[1]
+    assert len(found.tables) == 1
+
+
+def test_the_words_of_the_summary_are_those_of_the_section(result):
+    finite = replace(result.finite_mc, counted=("W_Recoil",))
+    named = replace(result, finite_mc=finite)
+    first, second, *_ = finite_mc_statements(named)
+    words = information_over_noise(finite)
+    assert words in named.summary()
+    assert f". A{words[1:]}. Strengths follow" in first
+    # names keep their capitals
+    assert "Noise counted in the strengths and W_Recoil; that of" in second
 
 
 def test_strengths_stand_alone_where_nothing_is_derived():

@@ -109,9 +109,6 @@ def sensitivity(
     from wprops.study.sensitivity import study_sensitivity
     from wprops.study.summary import summary
 
-    if simulation is not None and simulated is None:
-        msg = "--simulation is the size of what --simulated tells; give that too"
-        raise click.UsageError(msg)
     perfect = None
     if response is not None:
         from wprops.factorised.response_file import Response

@@ -54,11 +54,12 @@ def content_of(path: Path, name: str) -> Any:
 
 
 def _nodes(node: Any) -> Iterator[dict[str, Any]]:
-    """Return all nodes of a correction's content, outer ones first."""
+    """Return all nodes of a content, outer ones first; a number is none."""
     if isinstance(node, dict):
         yield node
-    for child in node.values() if isinstance(node, dict) else node:
-        if isinstance(child, dict | list):
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
             yield from _nodes(child)
 
 

@@ -207,7 +207,8 @@ def _open_step(path: Path, name: str, _version: tuple[int, int]) -> EfficiencySt
     if missing:
         msg = (
             f"{where} lacks {', '.join(sorted(missing))}; it has "
-            f"{', '.join(sorted(options))} as {layout[-1]}. Add what is missing"
+            f"{', '.join(sorted(options)) or 'none'} as {layout[-1]}. Add what is "
+            "missing"
         )
         raise ConfigError(msg)
     eta, pt = (common_edges(data, axis) for axis in ("eta", "pt"))

@@ -191,13 +191,17 @@ def declare_for(
 
 def _warn_of_isolation(catalog: Catalog) -> None:
     """Warn of factors that the prompt rate of the multijet estimate cannot see."""
-    steps = [s for d in catalog.datasets for s in d.corrections.efficiency]
-    if catalog.multijet == "data" and steps and not any(s.isolation for s in steps):
+    steps = {
+        d.name: d.corrections.efficiency for d in catalog.datasets if d.kind == "mc"
+    }
+    blind = [n for n, s in steps.items() if s and not any(x.isolation for x in s)]
+    if catalog.multijet == "data" and blind:
         logger.warning(
-            "efficiency factors multiply isolated and anti-isolated muons alike: if "
-            "one of them corrects the isolation, the prompt rate, to which multijet "
+            "efficiency factors of %s multiply isolated and anti-isolated muons alike: "
+            "if one of them corrects the isolation, the prompt rate, to which multijet "
             "from data is sensitive, stays that of the simulation; give its step "
-            "`isolation:` then, the efficiency in simulation"
+            "`isolation:` then, the efficiency in simulation",
+            ", ".join(map(repr, blind)),
         )
 
 

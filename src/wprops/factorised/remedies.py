@@ -111,7 +111,7 @@ def check_remedies(remedies: Sequence[str]) -> None:
     Raises
     ------
     ConfigError
-        If there is none of a name, or two divide the events in different ways.
+        If there is none of a name, or two of them exclude each other.
     """
     unknown = sorted(set(remedies) - set(REMEDIES))
     if unknown:
@@ -126,6 +126,13 @@ def check_remedies(remedies: Sequence[str]) -> None:
             f"the remedies {' and '.join(dividing)} divide the events in different "
             "classes, whose combinations are not summed; choose the one of the "
             "assumption with the largest effect"
+        )
+        raise ConfigError(msg)
+    if {"recoil_efficiency", "pileup"} <= set(remedies):
+        msg = (
+            "the remedies recoil_efficiency and pileup count one thing twice: in all "
+            "pile-up together, an efficiency that depends on pile-up depends on the "
+            "recoil; choose one of them"
         )
         raise ConfigError(msg)
 

@@ -31,8 +31,6 @@ from wprops.errors import FitError
 from wprops.fit.covariance import Factor, factorise
 
 Array = NDArray[np.float64]
-#: How often weights are refreshed at the solution of linear templates.
-REFRESHES = 3
 #: Share of noise in the information of a direction below which it is rounding.
 _ROUNDING = 1e-12
 
@@ -194,85 +192,3 @@ def fold_noise_floor(folds: Array, weight: Array) -> Array:
     flat = deviation.transpose(1, 0, 2).reshape(folds.shape[1], -1)
     tiled = np.tile(weight, n_folds)
     return (flat * tiled) @ flat.T / (n_folds * (n_folds - 1))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LinearFit:
-    """Solution of the corrected score for linear templates.
-
-    Attributes
-    ----------
-    values, covariance : ndarray, shape (n,), (n, n)
-        Strengths of the free templates and their covariance.
-    fisher, floor : ndarray, shape (n, n)
-        H + Λ and M at the last weights.
-    weight : ndarray, shape (n_bins,)
-        1/(ν + v).
-    """
-
-    values: Array
-    covariance: Array
-    fisher: Array
-    floor: Array
-    weight: Array
-
-
-def corrected_fit(
-    templates: Array,
-    products: Array,
-    observed: Array,
-    *,
-    n_fixed: int = 0,
-    prior: Array | None = None,
-    centre: Array | None = None,
-) -> LinearFit | None:
-    """Fit counts with noisy templates and the corrected score.
-
-    It begins at the Barlow-Beeston solution, which has the same weights and no M, and
-    refreshes the weights `REFRESHES` times.
-
-    Parameters
-    ----------
-    templates : ndarray, shape (n + n_fixed, n_bins)
-        Templates with free strengths, then those of strength 1.
-    products : ndarray, shape (n + n_fixed, n + n_fixed, n_bins)
-        Their covariance in each bin.
-    observed : ndarray, shape (n_bins,)
-        Counts.
-    n_fixed : int
-        Number of fixed templates.
-    prior : ndarray, shape (n, n), optional
-        Information Λ of constraints of the strengths.
-    centre : ndarray, shape (n,), optional
-        Where they are centred; 1 when omitted.
-
-    Returns
-    -------
-    LinearFit or None
-        None where the simulation does not determine all strengths.
-
-    Raises
-    ------
-    FitError
-        If the information itself is singular.
-    """
-    n = len(templates) - n_fixed
-    prior = np.zeros((n, n)) if prior is None else prior
-    centre = np.ones(n) if centre is None else centre
-    free, fixed = templates[:n], templates[n:].sum(axis=0)
-    values, result = np.ones(n), None
-    for is_corrected in [False] * REFRESHES + [True] * REFRESHES:
-        absolute = np.r_[values, np.ones(n_fixed)]
-        variance = absolute @ np.tensordot(absolute, products, axes=1)
-        # at least one event: an empty bin tells little, but not infinitely much
-        weight = 1 / (np.maximum(absolute @ templates, 1.0) + variance)
-        fisher = (free * weight) @ free.T + prior
-        floor = products @ weight if is_corrected else np.zeros(products.shape[:2])
-        require_information(fisher)
-        solved = sandwich(fisher, floor[:n, :n])
-        if solved is None:
-            return None
-        right = free @ (weight * (observed - fixed)) + prior @ centre
-        values = solved.inverse @ (right + floor[:n, n:].sum(axis=1))
-        result = LinearFit(values, solved.covariance, fisher, floor[:n, :n], weight)
-    return result

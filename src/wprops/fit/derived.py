@@ -10,8 +10,8 @@ cents of a standard deviation in PDFs), and its error contains the freedom of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,11 @@ MASS = "mw"
 #: Name of the mass among the derived quantities.
 MASS_NAME = "m_W"
 _UL = COMPONENTS[0]
+
+
+def quoted_names(name: str, labels: Sequence[str]) -> list[str]:
+    """Name each number of a quantity, such as ``"Wplus/A4/y0_qt2"`` or ``"m_W"``."""
+    return [label if label == name else f"{name}/{label}" for label in labels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +64,15 @@ class Derived:
     def errors(self) -> Array:
         """Standard deviations, shape (n,)."""
         return np.sqrt(np.diag(self.covariance))
+
+    def without(self, refused: NDArray[np.bool_]) -> Derived:
+        """Replace some of the numbers, shape (n,), and their covariance by NaN."""
+        either = refused[:, None] | refused
+        return replace(
+            self,
+            values=np.where(refused, np.nan, self.values),
+            covariance=np.where(either, np.nan, self.covariance),
+        )
 
 
 def propagate(
@@ -123,7 +137,7 @@ class Quantity:
 
     def names(self, name: str) -> list[str]:
         """Name each number of the quantity that `quantities` lists as ``name``."""
-        return [n if n == name else f"{name}/{n}" for n in self.labels]
+        return quoted_names(name, self.labels)
 
     def function(self, values: Array) -> Array:
         """Map parameters (n_par,) to the numbers, shape (n,)."""

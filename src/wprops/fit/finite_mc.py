@@ -71,13 +71,16 @@ class FiniteMC:
     verdict : {"sound", "limited", "undetermined"}
         Smallest eigenvalue at least 4; below; or not distinguishable from 1.
     needed : float, optional
-        Factor by which the simulation has to grow to be sound; None when the
-        weakest direction is lost altogether or nothing is needed.
+        Factor by which the simulation has to grow to be sound; None when nothing is
+        needed, or the weakest direction cannot be told from noise.
     lost : tuple of str
         Undetermined combinations of parameters, in units of their errors.
+    prior : float, optional
+        Width of a declared prior on the strengths, which ``values`` and ``covariance``
+        contain. All else, the verdict too, is without it.
     values, covariance : ndarray, optional
         Corrected parameters (n_par,) and their covariance (n_par, n_par), in which
-        fixed parameters stay without error; None when undetermined.
+        fixed parameters stay without error; None where there is no corrected fit.
     """
 
     noise_floor: Array
@@ -90,6 +93,7 @@ class FiniteMC:
     verdict: Verdict
     needed: float | None
     lost: tuple[str, ...]
+    prior: float | None
     values: Array | None
     covariance: Array | None
 
@@ -148,6 +152,7 @@ def assess(
     free: Mask | None = None,
     derivatives: Derivatives = (),
     solution: Solution | None = None,
+    prior: float | None = None,
     folds: Array | None = None,
 ) -> FiniteMC:
     """Judge a fit by what the noise of its templates does.
@@ -164,6 +169,8 @@ def assess(
         Noise of the derivative in the mass.
     solution : Solution, optional
         The corrected fit, see `correct`.
+    prior : float, optional
+        Width of the declared prior on the strengths in ``solution``.
     folds : ndarray, shape (n, 2), optional
         Check of M, see `wprops.fit.template_noise.fold_ratios`.
 
@@ -208,11 +215,12 @@ def assess(
         pull_rms_barlow_beeston=lite,
         fold_ratios=np.empty((0, 2)) if folds is None else folds,
         verdict=verdict,
-        needed=_needed(eigenvalues),
+        needed=_needed(eigenvalues, int(model.counted.sum())),
         lost=tuple(
             describe_direction(direction, names[free].tolist())
             for direction in directions.in_errors()[:, lost].T[:_N_NAMED]
         ),
+        prior=prior,
         values=None if solution is None else solution.values,
         covariance=None if solution is None else solution.covariance,
     )
@@ -262,9 +270,9 @@ def _all_if_none(free: Mask | None, point: LikelihoodPoint) -> Mask:
     return np.ones(len(point.values), dtype=bool) if free is None else free
 
 
-def _needed(eigenvalues: Array) -> float | None:
+def _needed(eigenvalues: Array, n_bins: int) -> float | None:
     smallest = float(eigenvalues.min(initial=np.inf))
-    if smallest <= 1 or smallest >= SOUND:
+    if smallest < gate_level(n_bins) or smallest >= SOUND:
         return None
     return (SOUND - 1) / (smallest - 1)
 

@@ -1,7 +1,8 @@
 r"""How errors and responses would change with a larger or a smaller simulation.
 
 With f times the simulation the noise floor is M/f and the variance of the templates is
-v/f, at the same information: H − M of this simulation, which has no bias.
+v/f, at the same information: H − M of this simulation, which has no bias. In a
+direction that cannot be told from noise it is nothing but a fluctuation.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wprops.fit.corrected_score import require_information, sandwich
+from wprops.fit.corrected_score import require_information, sandwich, spectrum
 from wprops.fit.covariance import factorise
+from wprops.fit.finite_mc import find_lost
 from wprops.fit.functionals import Functionals, slopes_of, variances
 from wprops.fit.likelihood import LikelihoodPoint
 from wprops.fit.model import Model
@@ -37,7 +39,8 @@ class Growth:
         Simulation relative to the one at hand, infinity at the end.
     naive, barlow_beeston, corrected : ndarray, shape (n_factors, n)
         Errors that these fits state; only the corrected one covers everywhere. NaN
-        where the information less the noise is not positive definite.
+        where the information less the noise is not positive definite, and everywhere
+        if the simulation at hand has a direction that cannot be told from noise.
     slopes : ndarray, shape (n_factors, n)
         Response of the Barlow-Beeston fit, see `wprops.fit.gate.Gate`.
     """
@@ -117,7 +120,11 @@ def growth(
             return None
         return true + floor[where] / size, floor[where] / size
 
-    for row, size in enumerate(sizes):
+    weight = model.counted / (expected + variance)
+    floor, _ = noise_floor(model, point.values, weight, derivatives)
+    here = spectrum(point.information(weight)[where], floor[where])
+    is_known = exact or not find_lost(here, model).any()
+    for row, size in enumerate(sizes if is_known else ()):
         plain = matrices(model.counted / expected, size)
         lite = matrices(model.counted / (expected + variance / size), size)
         if plain is not None and lite is not None:

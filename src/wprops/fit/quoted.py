@@ -101,6 +101,7 @@ def state(
         free=free,
         derivatives=derivatives,
         solution=solution,
+        prior=prior,
         folds=fold_ratios(templates, model, lite.terms.information, derivatives),
     )
     gate = judge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.stats import chi2
 
 from wprops.axes import EVEN_COMPONENTS
 from wprops.channels import Generated
-from wprops.errors import TemplateError
+from wprops.errors import ConfigError, TemplateError
 from wprops.fit.ansatz import SIGMA, Ansatz, default_ansatz
 from wprops.fit.blinding import require_revealed
 from wprops.fit.degrees import compare_degrees, find_degrees, lowest_ansatz
@@ -72,7 +73,8 @@ def regularise(
     Raises
     ------
     ConfigError
-        If the result is blind, or ansatz or strength make no sense.
+        If the result is blind or was corrected with a declared prior on strengths, or
+        ansatz or strength make no sense.
     TemplateError
         If the result is of other templates.
     FitError
@@ -103,7 +105,8 @@ def regularise(
     n_smooth = len(span.labels) + sum(
         len(q.labels) for name, q in numbers.items() if name not in span.quantities
     )
-    truth, true_values = _truth(templates, parameters, numbers)
+    is_observed = result.provenance["fit"]["data"] == "observed"
+    truth, true_values = _truth(templates, parameters, numbers, is_observed)
     left = span.complement @ span.numbers(found.values)
     regular = found.values, found.covariance
     return Regularised(
@@ -145,6 +148,14 @@ def regularise(
 def _unregularised(result: FitResult) -> tuple[tuple[Array, Array], Source]:
     """Values and covariance without regularisation, corrected where possible."""
     finite = result.finite_mc
+    if result.gate.prior is not None:
+        msg = (
+            f"the fit was corrected with a declared prior of {result.gate.prior:g} on "
+            "strengths, which smooth values would inherit unseen; fit without a prior "
+            "(no --strength-prior) and regularise that, with --simultaneous where the "
+            "simulation does not determine it"
+        )
+        raise ConfigError(msg)
     if finite.values is not None and finite.covariance is not None:
         return (finite.values, finite.covariance), "corrected"
     return (result.values, result.covariance), "fit"
@@ -187,6 +198,9 @@ def _penalised(
     )
     if corrected is None:
         return fit.estimate, "fit"
+    if options["data"] == "asimov":
+        # not independent of the templates: only the errors are corrected
+        corrected = replace(corrected, values=values)
     return corrected, "corrected"
 
 
@@ -245,10 +259,17 @@ def responses_to_truth(
 
 
 def _truth(
-    templates: TemplateSet, parameters: Parameters, numbers: Mapping[str, Quantity]
+    templates: TemplateSet,
+    parameters: Parameters,
+    numbers: Mapping[str, Quantity],
+    is_observed: bool,
 ) -> tuple[Literal["truth", "generated"], Array]:
-    """Return parameters at the truth of pseudo-data; else at the generated values."""
-    if templates.truth is None:
+    """Return parameters at the truth of what was fitted.
+
+    That of the pseudo-data of the templates if these were fitted and it is known, and
+    the generated values otherwise, where expected data and toys are made.
+    """
+    if templates.truth is None or not is_observed:
         return "generated", parameters.start
     values = parameters.start.copy()
     if MASS in parameters.names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from wprops.fit.ansatz import Degrees
 from wprops.fit.derived import Derived
 from wprops.fit.positivity import Positivity
-from wprops.fit.results import (
-    GoodnessOfFit,
-    _read_record,
-    _read_records,
-    _write_record,
-    _write_records,
+from wprops.fit.record_io import (
+    read_record,
+    read_records,
+    write_record,
+    write_records,
 )
+from wprops.fit.regularised_summary import summary_lines
+from wprops.fit.results import GoodnessOfFit
 from wprops.fit.smoothing import Comparison, LCurve
 from wprops.hdf5 import (
     child,
@@ -37,8 +38,6 @@ FORMAT = "wprops regularised result"
 SCHEMA_VERSION = 1
 Kind = Literal["post-fit", "simultaneous"]
 Source = Literal["fit", "corrected"]
-#: Probability below which an ansatz is refused by its χ² or a degree by its test.
-LEVEL = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +163,7 @@ class Regularised:
 
     def summary(self) -> str:
         """Return a short table for the terminal."""
-        return "\n".join(_lines(self))
+        return "\n".join(summary_lines(self))
 
 
 _ARRAYS = ("values", "covariance", "spread")
@@ -192,9 +191,9 @@ def _write(file: h5py.File, result: Regularised) -> None:
         write_array(file, name, getattr(result, name))
     for name in _RECORDS:
         if getattr(result, name) is not None:
-            _write_record(file.create_group(name), getattr(result, name))
+            write_record(file.create_group(name), getattr(result, name))
     for name in _MAPPINGS:
-        _write_records(file.create_group(name), getattr(result, name))
+        write_records(file.create_group(name), getattr(result, name))
 
 
 def _read(file: h5py.File) -> Regularised:
@@ -204,122 +203,10 @@ def _read(file: h5py.File) -> Regularised:
     parts: dict[str, Any] = {name: read_array(file, name) for name in _ARRAYS}
     for name, kind in _RECORDS.items():
         known = name in file
-        parts[name] = _read_record(child(file, name), kind) if known else None
+        parts[name] = read_record(child(file, name), kind) if known else None
     for name, kind in _MAPPINGS.items():
-        parts[name] = _read_records(child(file, name), kind)
+        parts[name] = read_records(child(file, name), kind)
     rows = read_json(file, "comparisons")
     return Regularised(
         comparisons=tuple(Comparison(*row) for row in rows), **plain, **parts
     )
-
-
-def _lines(result: Regularised) -> Iterator[str]:
-    strength = "∞" if result.strength is None else f"{result.strength:g}"
-    yield (
-        f"{result.kind} regularisation, strength {strength}"
-        f"{', A0 = A2' if result.lam_tung else ''}"
-    )
-    yield f"finite simulation: {result.verdict} without regularisation"
-    known = {"fit": "not corrected for it", "corrected": "corrected for it"}
-    yield (
-        f"  regularised result {known[result.source]}, unregularised "
-        f"{known[result.free_source]}"
-    )
-    if result.free_source == "fit":
-        yield (
-            "  χ², tests and L-curve take the errors of the fit as they are: too small "
-            "where the simulation is"
-        )
-    degrees = (f"{n} qT^{qt} |Y|^{y}" for n, (qt, y) in result.degrees.items())
-    yield f"highest powers: {', '.join(degrees)}"
-    yield (
-        f"parameters: {result.n_effective:.1f} effective of {result.n_numbers} cross "
-        f"sections and coefficients; {result.n_smooth} in smooth functions and free"
-    )
-    gof = result.gof
-    yield (
-        f"smooth functions: χ² = {gof.statistic:.1f} for {gof.ndf} degrees of freedom, "
-        f"p = {gof.p_value:.3f}"
-    )
-    if gof.p_value < LEVEL:
-        yield "  the result is not as smooth as that: raise degrees, or lower strength"
-    if result.strength is not None:
-        yield f"  penalty of the departures that are left: {result.penalty:.1f}"
-    yield (
-        "true departures scatter by "
-        f"{result.scatter:.2g}, most likely; as a prior τ = {result.scatter**-2:.2g}"
-        if result.scatter
-        else "departures are explained by their errors"
-    )
-    yield from _degree_lines(result)
-    yield from _curve_lines(result.curve)
-    yield from _table(result)
-    yield from _positivity_lines(result)
-
-
-def _degree_lines(result: Regularised) -> Iterator[str]:
-    wanted = [c for c in result.comparisons if c.p_value < LEVEL]
-    yield f"{len(wanted)} of {len(result.comparisons)} tests ask for one degree more"
-    yield from (
-        f"  {c.what}: F = {c.statistic:.2f}, p = {c.p_f:.1e}; "
-        f"Δχ² = {c.chi2_small - c.chi2_large:.1f}, p = {c.p_chi2:.1e}"
-        for c in wanted
-    )
-
-
-def _curve_lines(curve: LCurve | None) -> Iterator[str]:
-    if curve is None:
-        yield "L-curve: nothing departs from smooth functions"
-        return
-    at = curve.corner
-    if at is None:
-        yield "L-curve: no corner"
-        return
-    yield (
-        f"corner of the L-curve: τ = {curve.strength[at]:.2g}, departures of "
-        f"{curve.strength[at] ** -0.5:.2g}, {curve.parameters[at]:.1f} parameters"
-    )
-
-
-def _table(result: Regularised) -> Iterator[str]:
-    yield (
-        f"{'medians of':<24}{'error':>10}{'regular.':>10}{'ratio':>7}{'spread':>10}"
-        f"{'max |bias|':>12}{'bias/error':>11}{'response':>10}"
-    )
-    for name, smooth in result.derived.items():
-        free, quality = result.free[name], result.quality[name]
-        errors = free.errors, smooth.errors
-        known = errors[1] > 0
-        if not known.any():
-            continue
-        bias = abs(quality.bias[known])
-        response = f"{np.median(quality.response):.2f}" if quality.response.size else ""
-        unit = f" {smooth.unit}" if smooth.unit else ""
-        yield (
-            f"{name:<24}{np.median(errors[0]):>10.3g}{np.median(errors[1]):>10.3g}"
-            f"{np.median(errors[1][known] / errors[0][known]):>7.2f}"
-            f"{np.median(quality.spread):>10.3g}{bias.max():>12.2g}"
-            f"{(bias / errors[1][known]).max():>11.2g}{response:>10}{unit}"
-        )
-    where = {"truth": "truth of the pseudo-data", "generated": "generated values"}
-    yield f"bias: what is expected for the {where[result.truth]}"
-    if "m_W" in result.derived:
-        for kind, found in (("without", result.free), ("with", result.derived)):
-            mass = found["m_W"]
-            yield (
-                f"m_W {kind} regularisation: {mass.values[0]:.4f} ± "
-                f"{mass.errors[0]:.4f} GeV"
-            )
-
-
-def _positivity_lines(result: Regularised) -> Iterator[str]:
-    for name, smooth in result.positivity.items():
-        for what, found in (
-            ("without", result.positivity_free[name]),
-            ("with", smooth),
-        ):
-            yield (
-                f"density of decays of {name} {what} regularisation: smallest "
-                f"{found.minimum.min():.2f}, negative in {found.n_negative} of "
-                f"{len(found.minimum)} bins, by {found.worst:.1f} errors at most"
-            )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 
 from wprops.channels import Channel
 from wprops.fit import covariance as linear
-from wprops.fit.derived import Derived
+from wprops.fit.derived import Derived, quoted_names
 from wprops.fit.finite_mc import FiniteMC
 from wprops.fit.gate import Gate
 from wprops.fit.impacts import Impacts
 from wprops.fit.intervals import Interval
 from wprops.fit.parameters import Parameters
+from wprops.fit.record_io import (
+    read_record,
+    read_records,
+    write_record,
+    write_records,
+)
 from wprops.fit.scans import Scan
 from wprops.fit.summary import summary_lines
 from wprops.fit.uncertainties import Yields
@@ -33,10 +39,9 @@ from wprops.hdf5 import (
 )
 
 Array = NDArray[np.float64]
-Record = TypeVar("Record")
 #: Kind and version of the file.
 FORMAT = "wprops fit result"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: Entry in the provenance of a blind result.
 BLINDING = "blinding"
 
@@ -110,8 +115,9 @@ class FitResult:
     derived : mapping of str to Derived
         Cross sections, coefficients, m_W; see `wprops.fit.derived.derive`.
     corrected : mapping of str to Derived, optional
-        The same from the parameters corrected for the finite simulation; None
-        where it cannot be corrected.
+        The same from the parameters corrected for the finite simulation, with numbers
+        that ``gate`` calls undetermined (see ``quoted``); None where it cannot be
+        corrected.
     finite_mc : FiniteMC
         What the finite simulation does to this fit.
     gate : Gate
@@ -181,11 +187,23 @@ class FitResult:
 
     @property
     def quoted(self) -> Mapping[str, Derived]:
-        """What to quote: corrected for the finite simulation where that is possible.
+        """What to quote: corrected for the finite simulation, NaN where undetermined.
 
-        Otherwise the result of the fit, whose numbers are all undetermined.
+        Without a corrected result, as in a blind one, all that is measured is NaN.
+        What is not measured, such as of frozen strengths, has no error.
         """
-        return self.derived if self.corrected is None else self.corrected
+        found = self.derived if self.corrected is None else self.corrected
+        refused = {
+            name
+            for name, verdict in zip(self.gate.names, self.gate.verdicts, strict=True)
+            if verdict == "undetermined" or self.corrected is None
+        }
+        return {
+            name: quantity.without(
+                np.array([n in refused for n in quoted_names(name, quantity.labels)])
+            )
+            for name, quantity in found.items()
+        }
 
     @property
     def is_blind(self) -> bool:
@@ -241,7 +259,7 @@ def _write(file: h5py.File, result: FitResult) -> None:
     write_json(file, "plain", plain)
     for name in _ARRAYS:
         write_array(file, name, getattr(result, name))
-    for names, write in ((_RECORDS, _write_record), (_MAPPINGS, _write_records)):
+    for names, write in ((_RECORDS, write_record), (_MAPPINGS, write_records)):
         for name in names:
             if getattr(result, name) is not None:
                 write(file.create_group(name), getattr(result, name))
@@ -255,43 +273,8 @@ def _read(file: h5py.File) -> FitResult:
         )
     parts: dict[str, Any] = {"impacts": None, "corrected": None}
     parts |= {name: read_array(file, name) for name in _ARRAYS}
-    for names, read in ((_RECORDS, _read_record), (_MAPPINGS, _read_records)):
+    for names, read in ((_RECORDS, read_record), (_MAPPINGS, read_records)):
         for name, kind in names.items():
             if name in file or name not in parts:
                 parts[name] = read(child(file, name), kind)
     return FitResult(**plain, **parts)
-
-
-def _write_record(group: h5py.Group, record: Any) -> None:
-    """Store the arrays of a record one by one and all else as one JSON string."""
-    plain = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, np.ndarray):
-            write_array(group, field.name, value)
-        else:
-            plain[field.name] = value
-    write_json(group, "plain", plain)
-
-
-def _read_record(group: h5py.Group, kind: type[Record]) -> Record:
-    plain = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in read_json(group, "plain").items()
-    }
-    arrays = {name: read_array(group, name) for name in group if name != "plain"}
-    return kind(**plain, **arrays)
-
-
-def _write_records(folder: h5py.Group, records: Mapping[str, Any]) -> None:
-    # numbered groups: names of derived quantities contain slashes
-    write_json(folder, "names", list(records))
-    for index, record in enumerate(records.values()):
-        _write_record(folder.create_group(str(index)), record)
-
-
-def _read_records(folder: h5py.Group, kind: type[Record]) -> dict[str, Record]:
-    return {
-        key: _read_record(child(folder, str(index)), kind)
-        for index, key in enumerate(read_json(folder, "names"))
-    }

@@ -303,6 +303,7 @@ def run_fit(
                 "seed": seed if data == "toy" else None,
                 "barlow_beeston": barlow_beeston,
                 "frozen": fixed,
+                "strength_prior": strength_prior,
                 "start": None if start is None else start.provenance,
             },
             template_digest=template_digest(templates),

@@ -37,44 +37,14 @@ class Departures:
         Measured departures.
     variance : ndarray, shape (n,)
         Their variances s².
-    vectors : ndarray, shape (n, n)
-        Directions, in columns.
     """
 
     z: Array
     variance: Array
-    vectors: Array
 
-    @property
-    def chi2(self) -> float:
-        """What it costs to have none of them."""
-        return float((self.z**2 / self.variance).sum())
-
-    @property
-    def p_value(self) -> float:
-        """Probability of a larger χ² if the truth is smooth."""
-        return float(chi2.sf(self.chi2, len(self.z)))
-
-    def kept(self, strength: float) -> Array:
-        """Fraction f of each that a penalty leaves, shape (n,)."""
-        return 1 / (1 + strength * self.variance)
-
-    def weight(self, strength: float) -> Array:
-        """Matrix W with shift −VLᵀWz of the parameters, (n, n).
-
-        L are the derivatives of the departures and V the covariance.
-        """
-        inverse = (1 - self.kept(strength)) / self.variance
-        return (self.vectors * inverse) @ self.vectors.T
-
-    def misfit(self, strength: float) -> float:
-        """χ² between what was measured and what is left of it."""
-        removed = 1 - self.kept(strength)
-        return float((removed**2 * self.z**2 / self.variance).sum())
-
-    def roughness(self, strength: float) -> float:
-        """Square of the departures that are left."""
-        return float(((self.kept(strength) * self.z) ** 2).sum())
+    def kept(self, strengths: Array) -> Array:
+        """Fraction f of each that a penalty leaves, (n_strengths, n)."""
+        return 1 / (1 + strengths[:, None] * self.variance)
 
 
 def independent(departures: Array, covariance: Array) -> Departures:
@@ -88,8 +58,8 @@ def independent(departures: Array, covariance: Array) -> Departures:
     Examples
     --------
     >>> found = independent(np.array([1.0, 2.0]), np.diag([1.0, 4.0]))
-    >>> found.chi2, found.kept(1.0).tolist()
-    (2.0, [0.5, 0.2])
+    >>> found.kept(np.array([1.0])).tolist()
+    [[0.5, 0.2]]
     """
     variance, vectors = linalg.eigh(covariance)
     if not variance[0] > 0:
@@ -98,7 +68,7 @@ def independent(departures: Array, covariance: Array) -> Departures:
             f"{int((variance <= 0).sum())} of {len(variance)} directions; merge cells"
         )
         raise FitError(msg)
-    return Departures(vectors.T @ departures, variance, vectors)
+    return Departures(vectors.T @ departures, variance)
 
 
 def scatter(departures: Departures) -> float:
@@ -168,7 +138,7 @@ def l_curve(departures: Departures, n_smooth: int) -> LCurve | None:
     if not (square > 1e-20 * variance).any():
         return None
     strengths = np.geomspace(1e-2 / variance[-1], 1e2 / variance[0], _N_CURVE)
-    kept = 1 / (1 + strengths[:, None] * variance)
+    kept = departures.kept(strengths)
     gone = 1 - kept
     # derivatives in log τ, where that of f is −f(1 − f)
     misfit = _logarithmic(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from wprops.fit.finite_mc import Verdict
+from wprops.fit.finite_mc import SOUND, Verdict
 from wprops.fit.gate import METHODS
 from wprops.fit.impacts import PARTS, signed_root
 
@@ -171,15 +171,12 @@ def _yield_lines(result: FitResult) -> Iterator[str]:
 def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:
     n_poi = result.parameters.n_poi
     slopes = finite.slopes[:n_poi]
-    n_noisy = int(np.isfinite(finite.eigenvalues).sum())
     yield f"finite simulation: {finite.verdict}"
     if not n_poi:
         return
     yield (
-        f"  apparent information over noise from {finite.eigenvalues[0]:.2f} (1 is "
-        f"noise alone) in {n_noisy} directions with noise; slopes of the strengths "
-        f"to the truth {slopes.min():.2f} … {slopes.max():.2f}, median "
-        f"{np.median(slopes):.2f}"
+        f"  {information_over_noise(finite)}; slopes of the strengths to the truth "
+        f"{slopes.min():.2f} … {slopes.max():.2f}, median {np.median(slopes):.2f}"
     )
     yield (
         "  expected pull RMS, truth as generated: "
@@ -197,6 +194,15 @@ def _simulation_lines(result: FitResult, finite: FiniteMC) -> Iterator[str]:
     if finite.verdict != "undetermined" and np.isnan(result.gate.errors[-1]).all():
         yield "  the corrected fit does not settle, or loses a direction on its way"
     yield from _gate_lines(result.gate, is_blind=result.is_blind)
+
+
+def information_over_noise(finite: FiniteMC) -> str:
+    """Say how much of the information is noise in the weakest direction."""
+    n_noisy = int(np.isfinite(finite.eigenvalues).sum())
+    return (
+        f"apparent information over noise from {finite.eigenvalues[0]:.2f} (1 is noise "
+        f"alone, {SOUND:g} and more is sound) in {n_noisy} directions with noise"
+    )
 
 
 def scope(result: FitResult) -> str:

@@ -151,20 +151,40 @@ def spectrum_section(
     if truth is not None and compared:
         figure = plot_pulls(pulls_of(compared), title="σ and A_i", label=label)
         figures.append(picture(figure, "pulls of all cross sections and coefficients"))
-    if result.corrected is not None:
-        corrected = compare(result.corrected, templates, truth)
-        if corrected:
-            caption = "corrected for the finite simulation"
-            tables.append(comparison_table(caption, corrected, reference))
+    if result.corrected is not None and compared:
+        tables += _corrected_table(result, templates, truth, reference, len(compared))
     return Section(
         title="Cross sections and coefficients", figures=figures, tables=tables
     )
 
 
+def _corrected_table(
+    result: FitResult,
+    templates: TemplateSet,
+    truth: Truth | None,
+    reference: str,
+    n_fitted: int,
+) -> list[Table]:
+    """Corrected maps whose numbers are all determined, if there are any."""
+    determined = {
+        name: quantity
+        for name, quantity in result.quoted.items()
+        if np.isfinite(quantity.values).all()
+    }
+    corrected = compare(determined, templates, truth)
+    if not corrected:
+        return []
+    caption = "corrected for the finite simulation"
+    if len(corrected) < n_fitted:
+        n_left = n_fitted - len(corrected)
+        caption += f" ({n_left} of {n_fitted} left out: undetermined bins)"
+    return [comparison_table(caption, corrected, reference)]
+
+
 def mass_section(
     result: FitResult, templates: TemplateSet, truth: Truth | None, label: SampleLabel
 ) -> Section:
-    """Show the mass of the simulation, as fitted and corrected.
+    """Show the mass of the simulation, as fitted and, if determined, corrected.
 
     Parameters
     ----------
@@ -178,13 +198,16 @@ def mass_section(
         Text above the figures.
     """
     rows = {"simulation": (templates.boson_mass, 0.0)}
-    for name, derived in (("fit", result.derived), ("corrected", result.corrected)):
-        if derived is not None and MASS_NAME in derived:
+    quoted = {} if result.corrected is None else result.quoted
+    for name, derived in (("fit", result.derived), ("corrected", quoted)):
+        if MASS_NAME in derived and np.isfinite(derived[MASS_NAME].values[0]):
             mass = derived[MASS_NAME]
             rows[name] = float(mass.values[0]), float(mass.errors[0])
     true_mass = None if truth is None else truth.boson_mass
     figure = plot_mass(rows, truth=true_mass, label=label)
     caption = "mass of the simulation, of the fit and corrected for finite simulation"
+    if "corrected" not in rows:
+        caption = "mass of the simulation and of the fit; no corrected one to be quoted"
     tables = [_side_by_side(result.gate)] if MASS_NAME in result.gate.names else []
     return Section(title="W mass", figures=[picture(figure, caption)], tables=tables)
 

@@ -173,6 +173,7 @@ def _finish(axes: list[list[Axes]]) -> None:
     top.yaxis.set_major_formatter(plain)
     top.yaxis.set_minor_locator(NullLocator())
     top.set_ylabel("error / error at ∞")
-    bottom.set_ylim(0, 1.05)
+    lowest = min(ax.dataLim.y0 for ax in axes[1])
+    bottom.set_ylim(min(0.0, lowest), 1.05)
     bottom.set_ylabel("slope")
     axes[1][-1].set_xlabel("simulation / that of this fit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def _has_result(row: Row) -> bool:
 
 def _draw_scenarios(ax: Axes, rows: Sequence[Row]) -> None:
     scenarios = dict.fromkeys(row.scenario for row in rows)
-    for colour, scenario in zip(_COLOURS, scenarios, strict=False):
+    for colour, scenario in zip(cycle(_COLOURS), scenarios, strict=False):
         chosen = [row for row in rows if row.scenario == scenario]
         _draw(ax, chosen, colour, scenario.replace("A_i", "$A_i$"))
     ax.legend(title="templates without noise", loc="upper left", ncols=2, fontsize=9)

@@ -17,7 +17,7 @@ from wprops.fit.likelihood import Likelihood
 from wprops.fit.model import Model
 from wprops.fit.prior_check import doubling_lines
 from wprops.fit.results import FitResult
-from wprops.fit.summary import scope, verdict_counts
+from wprops.fit.summary import information_over_noise, scope, verdict_counts
 from wprops.fit.template_noise import mass_derivatives
 from wprops.plots.comparison import Comparison
 from wprops.plots.growth import is_known, plot_growth, representatives
@@ -44,9 +44,8 @@ def finite_mc_statements(result: FitResult) -> Iterator[str]:
         return
     slopes = finite.slopes[:n_poi]
     yield (
-        f"Finite simulation: {finite.verdict}. In the weakest direction of the signal "
-        f"strengths the apparent information is {finite.eigenvalues[0]:.2f} times that "
-        "of pure noise in the templates (1 is noise alone, 4 and more is sound). "
+        f"Finite simulation: {finite.verdict}. "
+        f"{_sentence(information_over_noise(finite))} "
         f"Strengths follow the truth with slopes from {slopes.min():.2f} to "
         f"{slopes.max():.2f}, median {np.median(slopes):.2f}: the rest is drawn to the "
         "values of the simulation, which no goodness of fit shows."
@@ -56,7 +55,7 @@ def finite_mc_statements(result: FitResult) -> Iterator[str]:
         f"simulation: up to {finite.pull_rms_naive[:n_poi].max():.2f} for errors "
         "without the noise of the templates, up to "
         f"{finite.pull_rms_barlow_beeston[:n_poi].max():.2f} with Barlow-Beeston. "
-        f"{scope(result).capitalize()}."
+        f"{_sentence(scope(result))}"
     )
     gate = result.gate
     prior = "" if gate.prior is None else f" with a declared prior of {gate.prior:g}"
@@ -69,6 +68,10 @@ def finite_mc_statements(result: FitResult) -> Iterator[str]:
         yield f"Sound with {finite.needed:.1f} times the simulation."
     if finite.lost:
         yield "Not determined by this simulation: " + "; ".join(finite.lost) + "."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def simulation_section(
@@ -122,7 +125,8 @@ def simulation_section(
     else:
         paragraphs.append(
             "How errors grow with the simulation cannot be told from this one: its "
-            "information less its noise is not positive definite."
+            "information less its noise is not positive definite, or a direction "
+            "cannot be told from noise."
         )
     tables = list(_tables(result, templates, compared, reference))
     if is_known(grown):

@@ -14,7 +14,6 @@ from wprops.errors import ConfigError
 from wprops.fit.corrected_score import (
     gate_level,
     require_information,
-    sandwich,
     spectrum,
 )
 from wprops.study.information import Expected
@@ -43,7 +42,9 @@ class Scenario:
 
     def __post_init__(self) -> None:
         if self.size < 0 or (self.kind == "prior" and self.size == 0):
-            msg = f"the width of the {self.kind} is {self.size:g}, expected a positive"
+            msg = (
+                f"the width for {self.kind!r} is {self.size:g}; give a positive number"
+            )
             raise ConfigError(msg)
 
     @property
@@ -227,13 +228,13 @@ def errors(expected: Expected, scenario: Scenario, *, nuisances: bool = True) ->
     naive = require_information(exact + floor).inverse()
     apparent = lite + lite_floor
     stated = require_information(apparent).inverse()
-    solved = sandwich(apparent, lite_floor)
-    assert solved is not None  # the information of expectations is positive definite
+    # A = H − M + Λ is known here without the difference of large numbers
+    known = require_information(lite).inverse()
     return Errors(
         exact=_expand(columns, inverse),
         naive=_expand(columns, naive),
         lite=_expand(columns, stated),
-        corrected=_expand(columns, solved.covariance),
+        corrected=_expand(columns, known @ apparent @ known),
         eigenvalue=float(spectrum(apparent, lite_floor).eigenvalues[0]),
         level=level,
     )

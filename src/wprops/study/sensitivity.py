@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wprops import provenance
+from wprops.errors import ConfigError
 from wprops.fit.gate import METHODS
 from wprops.fit.parameters import declare_parameters
 from wprops.fit.preparation import frozen_values
@@ -174,7 +175,8 @@ def study_sensitivity(
     Raises
     ------
     ConfigError
-        If the templates have fewer bins than asked for.
+        If the templates have fewer bins than asked for, or there is a size of a
+        simulation and nothing to tell its noise.
     TemplateError
         If cells cannot be merged, the sets do not belong together, or a pattern
         matches no parameter.
@@ -187,8 +189,12 @@ def study_sensitivity(
         simulation = known if simulation is None else simulation
         size = simulation / known
         templates = with_noise_of(templates, simulated)
-    else:
-        simulation = None
+    elif simulation is not None:
+        msg = (
+            f"the noise of a simulation of {simulation:g} fb^-1 is not known without "
+            "event-weighted templates; give some (--simulated)"
+        )
+        raise ConfigError(msg)
     wanted = default_cells(templates) if cells is None else cells
     frozen = _frozen(templates, freeze)
     rows: list[Row] = []
