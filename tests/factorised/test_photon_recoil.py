@@ -44,13 +44,15 @@ def test_the_shifted_acceptance_is_that_of_a_gaussian_residual():
     series = acceptance(cells[None], [10.0], qt, pt)
     shift = -0.25 * pt
     moved = shifted_acceptance(series, qt, shift)
+    sizes = []
     for i in (0, 5, 20):
         for cosphi in (-0.95, -0.3, 0.4, 0.9):
             expected = expected_acceptance(qt[i], cosphi, pt, shift)
             plain = expected_acceptance(qt[i], cosphi, pt, 0.0 * pt)
             assert_allclose(chebval(cosphi, series[i]), plain, atol=5e-4)
-            assert np.abs(expected - plain).max() > 0.05
+            sizes.append(np.abs(expected - plain).max())
             assert_allclose(chebval(cosphi, moved[i]), expected, atol=3e-3)
+    assert max(sizes) > 0.1
 
 
 def test_without_a_shift_nothing_changes():
@@ -76,9 +78,8 @@ def test_factors_are_the_photons_momentum_over_that_of_the_muon(part):
     assert found[-1] == 0.0
     # Resolution of 1.5 % and the bin's edge leave 1 % of the photons out.
     expected = -part * photon[:-1]
-    assert (
-        np.abs(found[:-1] - expected) < 4 * error[:-1] + 0.03 * np.abs(expected)
-    ).all()
+    tolerance = 4 * error[:-1] + 0.03 * np.abs(expected)
+    assert (np.abs(found[:-1] - expected) < tolerance).all()
 
 
 def test_a_bias_along_qt_is_no_photon():

@@ -1,6 +1,4 @@
 import dataclasses
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,27 +164,3 @@ def test_yields_of_an_isolation_that_sees_the_recoil_are_predicted():
         chi2[name] = np.sum((seen - expected) ** 2 / (expected * 0.4))
     assert chi2["with recoil"] < 35.0
     assert chi2["without"] > 500.0
-
-
-def test_the_example_of_the_guide_replaces_the_nominal_acceptance():
-    page = Path(__file__).parents[2] / "docs" / "guide" / "factorised.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    namespace = {}
-    exec(block, namespace)
-
-    @dataclasses.dataclass(frozen=True)
-    class Operators:
-        acceptances: dict
-
-    decays = toy_decays(300_000, 7, Breakers(isolation=0.4), qt_scale=16.0)
-    sums = fill(decays, PANELS)
-    plain = Operators({"nominal": None, "jes_up": 1.0})
-    found = namespace["with_recoil_efficiency"](plain, sums).acceptances
-    assert found["jes_up"] == 1.0
-    series = found["nominal"]
-    assert series.shape[::2] == (PANELS.qt_nodes.size, PANELS.pt_centres.size)
-    # Efficiency rises with the recoil along the muon, which is opposite to the boson.
-    forward, backward = (
-        chebval(cosphi, np.moveaxis(series, 1, 0))[20] for cosphi in (0.9, -0.9)
-    )
-    assert (forward < 0.98 * backward)[60:].all()

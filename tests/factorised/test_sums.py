@@ -39,9 +39,14 @@ def histogram(columns, edges, weights):
 
 
 def bosons(decays, weights):
-    """Histogram of charge, in the order of the sums, qT and |Y|."""
+    """Histogram of charge, in the order of the sums, qT and |Y|.
+
+    Of bosons with the masses of the line shape.
+    """
+    inside = (decays.mass >= MASS[0]) & (decays.mass < MASS[-1])
     columns = [-decays.charge, decays.qt, np.abs(decays.y)]
-    return histogram(columns, [CHARGES, PANELS.qt, PANELS.absy], weights)
+    edges = [CHARGES, PANELS.qt, PANELS.absy]
+    return histogram([c[inside] for c in columns], edges, weights[inside])
 
 
 def test_nodes_hold_the_events_and_their_moments_up_to_the_cubic(decays, sums):
@@ -194,9 +199,7 @@ def test_residuals_are_the_histogram_with_the_far_ones_at_its_edge(decays, sums)
             else sums.arrays["recoil_varied"][varied.index(label)]
         )
         assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
-    matched = recoil_histogram(
-        decays, decays.residual["nominal"], inside, decays.weight[decays.reco]
-    )
+    matched = recoil_histogram(decays, decays.residual["nominal"], inside, weight)
     assert_allclose(sums.arrays["recoil_matched"], matched, rtol=1e-11, atol=1e-12)
     assert (np.abs(decays.residual["nominal"][:, counts]) > 90).any(axis=1).all()
     qt = decays.qt[decays.reco]

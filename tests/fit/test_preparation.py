@@ -77,6 +77,7 @@ def test_a_toy_is_thrown_from_the_prediction_by_its_seed(template_set):
         "seed": 1,
         "barlow_beeston": True,
         "frozen": {},
+        "strength_prior": None,
         "start": None,
     }
     expected = run_fit(template_set, data="asimov")

@@ -21,22 +21,21 @@ SIGNIFICANT = 1e-3
 #: bins of the data have statistical errors of 5e-3 and more.
 EFFECT_TOLERANCE = 1e-3
 
-#: What to do about each, with the module that does it.
+#: What to do about each; names are those of `wprops.factorised.remedies`.
 REMEDIES = {
     "efficiency and recoil": (
-        "take the efficiency per class of recoil along the muon into the acceptance "
-        "(factorised.recoil_efficiency)"
+        "take `--remedy recoil_efficiency`: the efficiency by recoil along the muon "
+        "goes into the acceptance"
     ),
     "residual and hard FSR": (
-        "sum recoil and response below and above pT_reco/pT_gen = 0.9 apart "
-        "(factorised.recoil_classes, 'fsr')"
+        "take `--remedy fsr`: muons that radiated hard have acceptances of their own"
     ),
     "residual and rapidity": (
-        "sum the recoil in classes of |Y| (factorised.recoil_classes, 'absy')"
+        "take `--remedy absy`: classes of |Y| have acceptances of their own"
     ),
     "residual and pile-up": (
-        "sum recoil and efficiency in classes of pile-up "
-        "(factorised.recoil_classes, 'pileup')"
+        "take `--remedy pileup`: classes of pile-up have acceptances and shares of "
+        "the efficiency of their own"
     ),
     "response and eta": (
         "use narrower classes of the response (RATIO_ABSETA of factorised.panels)"

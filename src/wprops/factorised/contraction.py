@@ -103,7 +103,7 @@ def contract(
         n_k, *panels.qt_nodes.shape, *panels.absy_nodes.shape
     )
     abseta_panels, nodes = _abseta(panels)
-    lower, share = _mixture(nodes)
+    lower, share = eta_mixture(nodes)
     out = np.zeros((int(cells.max()) + 1, n_k, *nodes.shape, n_pt))
     work = partial(
         _sum_bosons,
@@ -192,13 +192,18 @@ def _abseta(panels: Panels) -> tuple[IntArray, FloatArray]:
     return numbers, STEP * numbers[:, None] + offsets
 
 
-def _mixture(abseta: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Lower one of two classes of |eta| to mix, and the share of the other one."""
+def eta_mixture(abseta: FloatArray) -> tuple[IntArray, FloatArray]:
+    r"""Lower one of two classes of \|eta\| to mix, and the share of the other one.
+
+    Linear through the centres of the classes. Shares are negative, or above 1, in the
+    outer halves of the first and the last class: a constant there would make the
+    resolution of those muons wrong by as much as it changes in half a class.
+    """
     edges = np.array(RATIO_ABSETA)
     centres = (edges[:-1] + edges[1:]) / 2
-    place = np.interp(abseta, centres, np.arange(centres.size, dtype=float))
-    lower = np.minimum(place.astype(np.int64), centres.size - 2)
-    return lower, place - lower
+    lower = np.clip(np.searchsorted(centres, abseta) - 1, 0, centres.size - 2)
+    share = (abseta - centres[lower]) / (centres[lower + 1] - centres[lower])
+    return lower, share
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

@@ -19,6 +19,7 @@ from wprops.factorised.comparisons import (
     excess,
     reach,
 )
+from wprops.factorised.contraction import eta_mixture
 from wprops.factorised.decays import FloatArray, IntArray
 from wprops.factorised.gaussian_recoil import gaussian_acceptance
 from wprops.factorised.panels import RATIO_ABSETA, Panels
@@ -260,9 +261,10 @@ def _mixture(fine: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     edges = np.array(RATIO_ABSETA)
     group = np.searchsorted(edges, eta) - 1
     member = (group == np.arange(len(edges) - 1)[:, None]).astype(float)
-    centres = (edges[:-1] + edges[1:]) / 2
-    between = np.stack([np.interp(eta, centres, row) for row in np.eye(len(centres))])
-    return between.T, member, group
+    lower, share = eta_mixture(eta)
+    parts, cells = np.zeros((len(eta), len(member))), np.arange(len(eta))
+    parts[cells, lower], parts[cells, lower + 1] = 1.0 - share, share
+    return parts, member, group
 
 
 def _core_covariance(cells: FloatArray) -> FloatArray:
