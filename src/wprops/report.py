@@ -193,7 +193,9 @@ def _mass_numbers(result: FitResult, truth: Truth | None) -> Iterator[KeyNumber]
         verdict = result.gate.verdicts[result.gate.index(MASS_NAME)]
         yield KeyNumber(
             name="m_W to quote",
-            value=f"{corrected.values[0]:.4f} ± {corrected.errors[0]:.4f} GeV",
+            value="none"
+            if verdict == "undetermined"
+            else f"{corrected.values[0]:.4f} ± {corrected.errors[0]:.4f} GeV",
             note=f"corrected for the finite simulation: {verdict}",
             is_good=verdict == "sound",
         )

@@ -84,7 +84,7 @@ class ResponseSums:
 
         ``recoil`` [fold, class, along, across], ``recoil_varied`` [label, class, …]:
         selected weights of passing events in cells of the residual; ``recoil_qt``
-        [class]: Σ w qT of them; ``recoil_matched`` [class, along, across]: generated
+        [class]: Σ w qT of them; ``recoil_matched`` [class, along, across]: selected
         weights of all events with a matched muon. ``check_…`` test assumptions, see
         `wprops.factorised.check_sums`. ``recoil_absy``, ``recoil_pileup``,
         ``recoil_soft`` and ``passing_pileup`` are for remedies, see `fill_classes` in
