@@ -12,9 +12,11 @@ from functools import cache
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
 from wprops.axes import COARSE
+from wprops.commands.production import templates as command
 from wprops.errors import ConfigError, TemplateError
 from wprops.events.toy.deviations import deviate
 from wprops.events.toy.truth import ToyTruth
@@ -32,6 +34,7 @@ from wprops.factorised.remedies import (
 from wprops.factorised.template_set import factorised_set
 from wprops.factorised.toy_decays import ToyEnsemble
 from wprops.factorised.toy_ensemble import fill_ensemble, plain_set, toy_response
+from wprops.store import TemplateSet
 
 #: Few nodes are enough: their error is common and cancels.
 PANELS = Panels.of(COARSE, n_qt_nodes=2, n_y_nodes=2)
@@ -218,3 +221,26 @@ def test_bad_choices_are_named():
     response, _, _ = made("recoil_absy", 0.0)
     with pytest.raises(ConfigError, match="no remedy 'phi'"):
         factorised_set(response, n_replicas=0, remedies=["phi"])
+
+
+def test_the_command_takes_remedies(tmp_path):
+    response, _, _ = made("recoil_absy", 0.0)
+    response.write(tmp_path / "response.h5")
+    options = [str(tmp_path / "response.h5"), "-o", str(tmp_path / "templates.h5")]
+    options += ["--replicas", "0", "--accept-bad-fits"]
+    runner = CliRunner()
+    refused = runner.invoke(command, [*options, "--remedy", "absy", "--remedy", "fsr"])
+    assert isinstance(refused.exception, ConfigError)
+    found = runner.invoke(
+        command, [*options, "--remedy", "recoil_efficiency"], catch_exceptions=False
+    )
+    assert found.exit_code == 0
+    made_set = TemplateSet.read(tmp_path / "templates.h5")
+    assert made_set.tables["factorised"]["remedies"] == ["recoil_efficiency"]
+    expected = factorised("recoil_absy", 0.0, False, ("recoil_efficiency",))
+    ours = [
+        process.nominal
+        for process in made_set.channel("Wplus").processes.values()
+        if process.component
+    ]
+    assert_allclose(sum(ours), expected.sum(axis=0), rtol=1e-9)
