@@ -248,12 +248,21 @@ def test_all_that_is_derived_is_judged(measured, tmp_path):
     assert gate.parts[2, index] > 0
     with pytest.raises(ConfigError, match="no quoted number 'm_Z'"):
         gate.index("m_Z")
+
     measured.write(tmp_path / "fit.h5")
     again = FitResult.read(tmp_path / "fit.h5").gate
     assert again.names == gate.names
     assert again.verdicts == gate.verdicts
     assert again.prior is None
     assert (again.errors == gate.errors).all()
+
+
+def test_a_mass_far_from_its_templates_is_not_quoted(measured):
+    values = measured.values.copy()
+    values[measured.parameters.index("mw")] = -237.0
+    text = replace(measured, values=values).summary()
+    assert "not to be quoted: 237 times as far from the simulated mass" in text
+    assert "to quote:" not in text
 
 
 def test_what_is_undetermined_is_not_quoted(measured):

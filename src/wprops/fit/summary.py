@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from wprops.fit.derived import MASS
 from wprops.fit.finite_mc import SOUND, Verdict
 from wprops.fit.gate import METHODS
 from wprops.fit.impacts import PARTS, signed_root
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: How far below the minimum a scan may fall by the precision of fits.
 DEEPER = 1e-4
+#: The mass is a parabola through three templates; within this multiple of their
+#: distance of 50 MeV it follows the exact line shape.
+MOST_MASS_STEPS = 4.0
 _N_GROUPS = 8
 _N_WEAKEST = 3
 
@@ -66,6 +70,14 @@ def _quoted_mass(result: FitResult) -> Iterator[str]:
     if "m_W" not in result.gate.names or result.is_blind:
         return
     verdict = result.gate.verdicts[result.gate.index("m_W")]
+    steps = abs(result.values[result.parameters.index(MASS)])
+    if steps > MOST_MASS_STEPS:
+        yield (
+            f"  not to be quoted: {steps:.0f} times as far from the simulated mass as "
+            "the varied templates are, where their interpolation holds no more; fix "
+            "coefficients, merge cells or take more data"
+        )
+        return
     if verdict == "undetermined" or result.corrected is None:
         yield "  not to be quoted: undetermined by this simulation, see below"
     else:
