@@ -90,9 +90,9 @@ def test_bins_are_as_wide_as_they_should_be():
             {"pt": (25.0, 30.2, 55.0)},
             r"binning.pt has the edge 30.2, .*multiple of 0.5",
         ),
-        ({"absy": (0.0, 6.0)}, r"binning.absy has the edge 6, .*reach from 0 to 5"),
+        ({"absy": (0.0, 6.0)}, r"binning.absy has the edge 6, .*reach from 0 to 4"),
         ({"eta": (-2.5, 2.5)}, r"binning.eta has the edge -2.5, .*from -2.4 to 2.4"),
-        ({"qt": (0.0, 300.0)}, r"binning.qt has the edge 300, .*from 0 to 200"),
+        ({"qt": (0.0, 300.0)}, r"binning.qt has the edge 300, .*from 0 to 60"),
     ],
 )
 def test_edges_between_panels_are_named(changes, message):

@@ -16,8 +16,8 @@ from wprops.factorised.spectrum import DEGREES_OF_RANGES, fit_boson, fit_spectru
 
 TRUTH, PANELS = ToyTruth(), Panels.of(FULL)
 #: The panels of the measured range, and their edges.
-MEASURED = slice(0, 11), slice(0, 24)
-EDGES = PANELS.qt[:12], PANELS.absy[:25]
+MEASURED = slice(0, 12), slice(0, 24)
+EDGES = PANELS.qt[:13], PANELS.absy[:25]
 
 
 def exact(charge, n_events):
@@ -47,8 +47,11 @@ def weighted(rng, mean, n):
     ("degrees", "chi2"), [((6, 3), 3.4), ((6, 2), 108.0), ((8, 3), 0.8)]
 )
 def test_misfit_of_the_exact_spectrum(degrees, chi2):
+    # in the cells of the measurement, of which the last one is two panels
     counts = exact(1, 1e8)[MEASURED]
-    fit = fit_spectrum(counts, counts, *EDGES, degrees, accept=True)
+    counts = np.vstack([counts[:10], counts[10:].sum(axis=0)])
+    edges = np.array(FULL.qt), EDGES[1]
+    fit = fit_spectrum(counts, counts, *edges, degrees, accept=True)
     assert fit.chi2 == pytest.approx(chi2, rel=0.02)
     assert fit.ndf == 11 * 24 - (degrees[0] + 1) * (degrees[1] + 1)
 
@@ -62,14 +65,14 @@ def test_all_ranges_describe_the_exact_spectrum_of_1e8_events(charge):
     sums = node_sums(fit)
     assert abs((sums - counts) / np.sqrt(counts)).max() < 0.3
     # cells of the measurement, which have up to 5e6 events
-    cells, truth = (a[MEASURED].reshape(11, 6, 4).sum(axis=2) for a in (sums, counts))
-    assert abs((cells - truth) / np.sqrt(truth)).max() < 0.3
+    cells, truth = (a[MEASURED].reshape(12, 6, 4).sum(axis=2) for a in (sums, counts))
+    assert abs((cells - truth) / np.sqrt(truth)).max() < 0.35
     # at the nodes, not only on average in the panels
     qt, absy = PANELS.qt_nodes[MEASURED[0]], PANELS.absy_nodes[MEASURED[1]]
     points = qt[:, :, None, None], absy
     truth = density(TRUTH, charge, *points) * (1e8 / TRUTH.boson(charge).sigma)
     off = fit.measured.density(*points) / truth - 1
-    assert np.sqrt(np.average(off**2, weights=truth)) < 1e-3
+    assert np.sqrt(np.average(off**2, weights=truth)) < 1.3e-3
 
 
 def test_counts_are_compared_with_integrals_over_cells():
@@ -170,7 +173,7 @@ def test_a_structure_that_is_not_smooth_is_refused_by_name():
 
 def test_bad_input_is_refused_by_name():
     counts = exact(1, 1e6)[MEASURED]
-    with pytest.raises(TemplateError, match=r"shape \(11, 23\).*\(11, 24\) cells"):
+    with pytest.raises(TemplateError, match=r"shape \(12, 23\).*\(12, 24\) cells"):
         fit_spectrum(counts[:, 1:], counts[:, 1:], *EDGES)
     with pytest.raises(TemplateError, match=r"degrees \(11, 3\).*lower"):
         fit_spectrum(counts, counts, *EDGES, (11, 3))

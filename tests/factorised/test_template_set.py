@@ -136,7 +136,7 @@ def test_the_fit_takes_the_file(made, tmp_path):
     assert np.isfinite(result.values).all()
     names = [name for name in result.parameters.names if "stat" in name]
     assert any(name.startswith("response_stat") for name in names)
-    assert any(name.startswith("efficiency_stat") for name in names)
+    assert any("/efficiency_stat" in name for name in names)
 
 
 def test_without_plain_templates_there_is_signal_alone(response):
@@ -163,21 +163,22 @@ def test_bad_input_is_named(response, plain):
 def test_scales_move_low_acceptance_in_their_slice(made, plain, name):
     ours, theirs = (s.channel(name).process("W_lowacc") for s in (made, plain))
     moved = []
+    # A_i of low acceptance are not varied: part of the effect on selected muons.
     for label in (v for v in theirs.variations if v.startswith("scale_")):
         a, b = (p.varied(label).sum() / p.nominal.sum() - 1 for p in (ours, theirs))
-        # 5000 muons, whose weights scatter by 2 %
-        assert abs(a - b) < 1.2e-3, label
+        assert abs(a - b) < 3e-3, label
+        assert a * b > 0 or max(abs(a), abs(b)) < 3e-3, label
         moved.append(abs(b))
     assert max(moved) > 5e-3
 
 
 def test_a_wrong_acceptance_is_seen_by_the_closure(response, plain):
-    """Without the resolution of the recoil no muon of mT below 40 GeV gets in."""
+    """A recoil that is always measured 25 GeV too long."""
     sharp = response.sums.arrays["recoil"].copy()
     total = sharp.sum(axis=(2, 3))
     sharp[:] = 0.0
     middle = sharp.shape[2] // 2
-    sharp[:, :, middle - 1 : middle + 1, 0] = total[..., None] / 2
+    sharp[:, :, middle + 12, 0] = total
     arrays = response.sums.arrays | {"recoil": sharp}
     wrong = replace(response, sums=replace(response.sums, arrays=arrays))
     made = factorised_set(wrong, plain=plain, n_replicas=0)
