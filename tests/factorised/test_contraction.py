@@ -263,7 +263,7 @@ def test_cells_of_another_binning_are_sums(tensors, nominal):
 
 
 def test_classes_of_eta_are_mixed_linearly_through_their_centres():
-    """A response that is linear in the class number is linear in eta, beyond the outer centres too."""
+    """So is a response that is linear in the number of the class."""
     panels = replace(PANELS, qt=np.array([4.0, 6.0]))
     shape = (4, 6, Lattice.of(panels).u.size, 120)
     tensor = np.ones((6, *shape)) * np.arange(6.0)[:, None, None, None, None]
